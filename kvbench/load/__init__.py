@@ -1,0 +1,1 @@
+"""What to send and when: arrivals, keys, values, mix, recorder, and the load loop."""

@@ -1,0 +1,15 @@
+"""How a plan is divided: into load threads, processes or machines."""
+
+from kvbench.load.plan import Operation
+from kvbench.ops.kinds import KIND_NAMES, Kind
+
+
+def dealt(total: int, share: int, shares: int) -> int:
+    """How many of ``total`` things share ``share`` of ``shares`` gets when they are dealt in turn."""
+    return total // shares + (1 if share < total % shares else 0)
+
+
+def operation_names(operations: tuple[Operation, ...], watched: bool) -> tuple[str, ...]:
+    """The recorder's operations: the mix's kinds in order, then "watch" when there are watchers."""
+    names = tuple(KIND_NAMES[operation.kind] for operation in operations)
+    return (*names, KIND_NAMES[Kind.WATCH]) if watched else names

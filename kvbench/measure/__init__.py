@@ -1,0 +1,1 @@
+"""What a run costs: samples of processes, threads and the machine. Reads /proc, talks to nothing."""

@@ -1,0 +1,1 @@
+"""The connection table: descriptors, epoll, accept and connect, read and write buffers. Knows no protocol."""

@@ -1,0 +1,1 @@
+"""The smallest kernels: libc, clock, atomics, bits, buffer, rng, histogram."""

@@ -1,0 +1,1 @@
+"""Servers: the null servers that calibrate the load engine."""

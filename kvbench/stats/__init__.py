@@ -1,0 +1,1 @@
+"""Pure statistics over numpy arrays: no files, no clock, no charts."""

@@ -1,0 +1,1 @@
+"""Targets: find, install, start, configure, probe and stop the servers that a benchmark drives."""

@@ -1,0 +1,29 @@
+"""Paths of etcd's gRPC methods, with the messages each takes and gives."""
+
+from typing import Any, NamedTuple
+
+from kvbench.wire.proto import messages
+
+
+class Method(NamedTuple):
+    """One method: what a gRPC channel needs to call it."""
+
+    path: str
+    request: Any
+    response: Any
+
+
+RANGE = Method("/etcdserverpb.KV/Range", messages.RangeRequest, messages.RangeResponse)
+PUT = Method("/etcdserverpb.KV/Put", messages.PutRequest, messages.PutResponse)
+DELETE_RANGE = Method("/etcdserverpb.KV/DeleteRange", messages.DeleteRangeRequest, messages.DeleteRangeResponse)
+TXN = Method("/etcdserverpb.KV/Txn", messages.TxnRequest, messages.TxnResponse)
+WATCH = Method("/etcdserverpb.Watch/Watch", messages.WatchRequest, messages.WatchResponse)
+LEASE_GRANT = Method("/etcdserverpb.Lease/LeaseGrant", messages.LeaseGrantRequest, messages.LeaseGrantResponse)
+LEASE_REVOKE = Method("/etcdserverpb.Lease/LeaseRevoke", messages.LeaseRevokeRequest, messages.LeaseRevokeResponse)
+LEASE_KEEP_ALIVE = Method(
+    "/etcdserverpb.Lease/LeaseKeepAlive", messages.LeaseKeepAliveRequest, messages.LeaseKeepAliveResponse
+)
+MEMBER_LIST = Method("/etcdserverpb.Cluster/MemberList", messages.MemberListRequest, messages.MemberListResponse)
+ALARM = Method("/etcdserverpb.Maintenance/Alarm", messages.AlarmRequest, messages.AlarmResponse)
+STATUS = Method("/etcdserverpb.Maintenance/Status", messages.StatusRequest, messages.StatusResponse)
+AUTHENTICATE = Method("/etcdserverpb.Auth/Authenticate", messages.AuthenticateRequest, messages.AuthenticateResponse)
