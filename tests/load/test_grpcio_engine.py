@@ -443,8 +443,8 @@ plan = Plan(operations=(Operation(Kind.PUT, 1.0),), phases=(phase,), clients=4, 
 engine = GrpcioEngine(plan, Credentials(), [sys.argv[1]], 2)
 engine.open()
 engine.start_phase(phase)
-print(*engine.worker_pids(), flush=True)
 try:
+    print(*engine.worker_pids(), flush=True)
     engine.finish_phase()
 except KeyboardInterrupt:
     engine.stop_phase()
