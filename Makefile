@@ -3,6 +3,7 @@
 # make unit    the tests that need no servers, compiled
 # make bench   figures of single kernels, and the load engine's own ceiling
 # make lint    ruff, mypy, import contracts
+# make readme  write the README's tables anew, from the code
 # make clean   remove what these made (not the cache of servers and compiled kernels: $KVBENCH_CACHE, ~/.cache/kvbench)
 #
 # The first of these makes a virtual environment in .venv; needed for that are Python 3.11 or later and its venv module.
@@ -10,7 +11,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit bench lint clean servers test-compiled test-interpreted test-bounds
+.PHONY: help demo test unit bench lint readme clean servers test-compiled test-interpreted test-bounds
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -59,6 +60,9 @@ lint: $(VENV)/.test-packages
 	$(call timed,lint: import contracts,$(BIN)/lint-imports --no-logo 2>&1 | tail -n 12)
 
 test: lint servers test-interpreted test-bounds test-compiled
+
+readme: $(VENV)/.run-packages
+	@$(BIN)/python -m kvbench.readme
 
 # `make -j` would let the groups take each other's cores.
 .NOTPARALLEL:
