@@ -118,6 +118,8 @@ def on_headers(link: Any, shared: Any, rx: Any, tx: Any) -> None:
         listed = shared["http2"]["listed"]
         path, size = grpc.request_path(listed, int(event["fields"]))
         meaning = -2 if path < 0 else etcd_methods.method_of(listed["text"], path, size)
+        if meaning > etcd_methods.LEASE_KEEP_ALIVE:
+            meaning = -1
         http2_frames.remember(link["http2"], shared["http2"], rx, meaning)
     place = int(event["place"])
     call = link["calls"][place]

@@ -27,10 +27,29 @@ class Method(IntEnum):
     LEASE_GRANT = 5
     LEASE_REVOKE = 6
     LEASE_KEEP_ALIVE = 7
+    COMPACT = 8
+    LEASE_TIME_TO_LIVE = 9
+    LEASE_LEASES = 10
+    MEMBER_LIST = 11
+    STATUS = 12
+    ALARM = 13
+    HASH = 14
+    HASH_KV = 15
+    SNAPSHOT = 16
+    DEFRAGMENT = 17
+    MOVE_LEADER = 18
+    HEALTH_CHECK = 19
 
 
-PUT, RANGE, DELETE_RANGE, TXN, WATCH, LEASE_GRANT, LEASE_REVOKE, LEASE_KEEP_ALIVE = (int(m) for m in Method)
+PUT, RANGE, DELETE_RANGE, TXN, WATCH, LEASE_GRANT, LEASE_REVOKE, LEASE_KEEP_ALIVE = (int(m) for m in list(Method)[:8])
+COMPACT, LEASE_TIME_TO_LIVE, LEASE_LEASES = (int(m) for m in list(Method)[8:11])
+MEMBER_LIST, STATUS, ALARM, HASH, HASH_KV, SNAPSHOT = (int(m) for m in list(Method)[11:17])
+DEFRAGMENT, MOVE_LEADER, HEALTH_CHECK = (int(m) for m in list(Method)[17:])
 METHODS = len(Method)
+METHODS_SENT = 8
+"""The first so many are what kvbench's own client calls."""
+FIRST_RARE = MEMBER_LIST
+"""Methods from here on are about a member, not about its data."""
 PATHS = (
     b"/etcdserverpb.KV/Put",
     b"/etcdserverpb.KV/Range",
@@ -40,6 +59,18 @@ PATHS = (
     b"/etcdserverpb.Lease/LeaseGrant",
     b"/etcdserverpb.Lease/LeaseRevoke",
     b"/etcdserverpb.Lease/LeaseKeepAlive",
+    b"/etcdserverpb.KV/Compact",
+    b"/etcdserverpb.Lease/LeaseTimeToLive",
+    b"/etcdserverpb.Lease/LeaseLeases",
+    b"/etcdserverpb.Cluster/MemberList",
+    b"/etcdserverpb.Maintenance/Status",
+    b"/etcdserverpb.Maintenance/Alarm",
+    b"/etcdserverpb.Maintenance/Hash",
+    b"/etcdserverpb.Maintenance/HashKV",
+    b"/etcdserverpb.Maintenance/Snapshot",
+    b"/etcdserverpb.Maintenance/Defragment",
+    b"/etcdserverpb.Maintenance/MoveLeader",
+    b"/grpc.health.v1.Health/Check",
 )
 
 PATH_BYTES_MAX = 40
@@ -61,7 +92,7 @@ TABLE = np.dtype(
         ("inserted", np.int64),  # entries this end put into the peer's dynamic table
         ("common", np.int64),  # ``inserted`` when the last common field went in, 0: not yet
         ("told", np.int64),  # the table size that this end uses, as last told to the peer
-        ("paths", np.int64, (METHODS,)),  # ``inserted`` when the method's path went in, 0: not yet
+        ("paths", np.int64, (METHODS_SENT,)),  # ``inserted`` when the method's path went in, 0: not yet
     ],
     align=True,
 )
@@ -99,7 +130,7 @@ def reset(table: Any) -> None:
     table["inserted"] = 0
     table["common"] = 0
     table["told"] = hpack.TABLE_BYTES
-    for method in range(METHODS):
+    for method in range(METHODS_SENT):
         table["paths"][method] = 0
 
 

@@ -252,6 +252,9 @@ class Encoder:
         return dict(naive_hpack.decode(self.peer, block)), block
 
 
+SENT = list(Method)[: etcd_methods.METHODS_SENT]
+
+
 def expected(method: int, authority: bytes = b"10.0.0.1:2379") -> dict[bytes, bytes]:
     return {
         b":method": b"POST",
@@ -270,7 +273,7 @@ def test_paths_are_etcds() -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.sampled_from(list(Method)), max_size=30))
+@given(st.lists(st.sampled_from(SENT), max_size=30))
 def test_headers_shrink_to_seven_bytes(order: list[Method]) -> None:
     encoder = Encoder()
     seen: set[Method] = set()
@@ -282,7 +285,7 @@ def test_headers_shrink_to_seven_bytes(order: list[Method]) -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(list(Method)), st.sampled_from([0, 100, 1023, 1024, 2000, 4096, 65536]))))
+@given(st.lists(st.tuples(st.sampled_from(SENT), st.sampled_from([0, 100, 1023, 1024, 2000, 4096, 65536]))))
 def test_headers_under_any_table_size(steps: list[tuple[Method, int]]) -> None:
     encoder = Encoder()
     for method, size in steps:

@@ -45,11 +45,16 @@ def test_bytes_are_those_of_the_api() -> None:
     assert messages.RangeResponse.FromString(b"\x0a\x02\x18\x07\x20\x09").header.revision == 7
 
 
+OTHER_NAMES = {"Compact": "Compaction", "Check": "HealthCheck"}
+"""Calls whose messages are named differently."""
+
+
 def test_methods_are_paths_with_the_messages_that_they_take() -> None:
     for name, method in vars(methods).items():
         if not isinstance(method, methods.Method):
             continue
         service, _, call = method.path.rpartition("/")
-        assert service.startswith("/etcdserverpb."), name
-        assert method.request.DESCRIPTOR.name == f"{call}Request"
-        assert method.response.DESCRIPTOR.name == f"{call}Response"
+        assert service.startswith(("/etcdserverpb.", "/grpc.health.v1.")), name
+        message = OTHER_NAMES.get(call, call)
+        assert method.request.DESCRIPTOR.name == f"{message}Request"
+        assert method.response.DESCRIPTOR.name == f"{message}Response"
