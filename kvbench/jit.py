@@ -35,6 +35,7 @@ KERNEL_LAYERS: dict[str, tuple[str, ...]] = {
     "client": ("wire", "net", "ops", "rt"),
     "load": ("client", "wire", "net", "ops", "rt"),
     "server": ("wire", "net", "ops", "rt"),
+    "raft": ("ops", "rt"),
     "check": ("ops", "rt"),
 }
 """Packages with kernels, and the packages whose kernels each may call."""
