@@ -22,7 +22,7 @@ class GrpcError(IntEnum):
     BAD_FLAG = -401
     """A message whose first byte is neither 0 nor 1."""
     TOO_LARGE = -402
-    """A message larger than the pool has room for."""
+    """A message larger than the pool allows or has room for."""
 
 
 COMPRESSED, BAD_FLAG, TOO_LARGE = int(GrpcError.COMPRESSED), int(GrpcError.BAD_FLAG), int(GrpcError.TOO_LARGE)
@@ -204,10 +204,12 @@ ASSEMBLY = np.dtype(
         ("size", np.int64),  # of the message under way
         ("have", np.int64),  # bytes of it in the pool's buffer
         ("at", np.int64),  # the buffer in the pool's arena, -1: none
+        ("room", np.int64),  # its size: grows with what came, whatever size was announced
     ],
     align=True,
 )
 """A stream's message that came only in part."""
+FIRST_ROOM_BYTES = 1 << 14
 
 MESSAGE = np.dtype(
     [
@@ -233,7 +235,7 @@ def begin(assembly: Any) -> None:
 def release(assembly: Any, pool: Any, arena: Any) -> None:
     """Give the stream's buffer back, if it has one, and expect a new message."""
     if assembly["at"] >= 0:
-        grpc_pool.give(pool, arena, int(assembly["at"]), int(assembly["size"]))
+        grpc_pool.give(pool, arena, int(assembly["at"]), int(assembly["room"]))
     begin(assembly)
 
 
@@ -272,11 +274,17 @@ def _assemble(assembly: Any, pool: Any, arena: Any, buf: Any, at: int, end: int,
                 return COMPRESSED if flag == 1 else BAD_FLAG
             assembly["size"] = assembly["prefix"] & 0xFFFFFFFF
             assembly["have"] = 0
-            assembly["at"] = grpc_pool.take(pool, arena, int(assembly["size"]))
+            assembly["room"] = min(int(assembly["size"]), FIRST_ROOM_BYTES)
+            most = int(pool["message_bytes_max"])
+            if assembly["size"] > (most if most > 0 else len(arena)):
+                return TOO_LARGE
+            assembly["at"] = grpc_pool.take(pool, arena, int(assembly["room"]))
             if assembly["at"] < 0:
                 return TOO_LARGE
-    start = int(assembly["at"])
     piece = min(end - at, int(assembly["size"]) - int(assembly["have"]))
+    if assembly["have"] + piece > assembly["room"] and not _grow(assembly, pool, arena, piece):
+        return TOO_LARGE
+    start = int(assembly["at"])
     copy(arena, start + assembly["have"], buf, at, piece)
     assembly["have"] += piece
     if assembly["have"] < assembly["size"]:
@@ -286,6 +294,21 @@ def _assemble(assembly: Any, pool: Any, arena: Any, buf: Any, at: int, end: int,
     message["end"] = start + assembly["size"]
     message["next"] = at + piece
     return 1
+
+
+@kernel
+def _grow(assembly: Any, pool: Any, arena: Any, piece: int) -> bool:
+    """Move a message under way to a buffer that holds ``piece`` more bytes. Returns whether there was one."""
+    have, room = int(assembly["have"]), int(assembly["room"])
+    wanted = min(int(assembly["size"]), max(2 * room, have + piece))
+    buffer = grpc_pool.take(pool, arena, wanted)
+    if buffer < 0:
+        return False
+    copy(arena, buffer, arena, int(assembly["at"]), have)
+    grpc_pool.give(pool, arena, int(assembly["at"]), room)
+    assembly["at"] = buffer
+    assembly["room"] = wanted
+    return True
 
 
 def response_blocks() -> tuple[bytes, bytes]:

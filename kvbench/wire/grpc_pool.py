@@ -13,15 +13,26 @@ from kvbench.rt.buffer import load_le64, store_le64
 
 SMALLEST_BITS = 12
 LARGEST_BITS = 40
-POOL = np.dtype([("front", np.int64), ("live", np.int64), ("lists", np.int64, (LARGEST_BITS,))], align=True)
-"""End of the part of the arena ever used, buffers in use, the first free buffer of each class (-1: none)."""
+POOL = np.dtype(
+    [
+        ("base", np.int64),  # where in the arena the pool begins
+        ("front", np.int64),  # end of the part in use, buffers that were given back included
+        ("highest", np.int64),  # the most that ``front`` ever was
+        ("live", np.int64),  # buffers in use
+        ("held", np.int64),  # and their bytes
+        ("message_bytes_max", np.int64),  # largest message that ``grpc.next_message`` puts together; 0: what fits
+        ("lists", np.int64, (LARGEST_BITS,)),  # the first free buffer of each class; -1: none
+    ],
+    align=True,
+)
 
 
 @kernel
 def clear(pool: Any) -> None:
     """All buffers are free."""
-    pool["front"] = 0
+    pool["front"] = pool["base"]
     pool["live"] = 0
+    pool["held"] = 0
     for bits in range(LARGEST_BITS):
         pool["lists"][bits] = -1
 
@@ -41,15 +52,19 @@ def take(pool: Any, arena: Any, size: int) -> int:
     if size > len(arena):
         return -1
     bits = class_of(size)
+    room = 1 << bits
     head = int(pool["lists"][bits])
     if head >= 0:
         pool["lists"][bits] = load_le64(arena, head)
     else:
         head = int(pool["front"])
-        if head + (1 << bits) > len(arena):
+        if head + room > len(arena):
             return -1
-        pool["front"] = head + (1 << bits)
+        pool["front"] = head + room
+        if head + room > pool["highest"]:
+            pool["highest"] = head + room
     pool["live"] += 1
+    pool["held"] += room
     return head
 
 
@@ -60,5 +75,6 @@ def give(pool: Any, arena: Any, at: int, size: int) -> None:
     store_le64(arena, at, pool["lists"][bits])
     pool["lists"][bits] = at
     pool["live"] -= 1
+    pool["held"] -= 1 << bits
     if pool["live"] == 0:
         clear(pool)

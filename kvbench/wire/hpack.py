@@ -31,7 +31,7 @@ from kvbench.wire.hpack_tables import (
 
 
 class HpackError(IntEnum):
-    """Why a header block cannot be decoded. Each is a COMPRESSION_ERROR of the connection."""
+    """Why a header block cannot be decoded. Each is a COMPRESSION_ERROR of the connection, but for the last."""
 
     TRUNCATED = -300
     """The block ends within a field."""
@@ -43,6 +43,8 @@ class HpackError(IntEnum):
     """EOS inside a string, or padding that is longer than 7 bits or not all ones."""
     BAD_TABLE_SIZE = -304
     """A size update beyond what the settings allow, or one that does not stand at the block's beginning."""
+    LIST_TOO_LARGE = -305
+    """Fields of more than LIST_BYTES_DECODED: a block of a few bytes that means megabytes."""
 
 
 TRUNCATED = int(HpackError.TRUNCATED)
@@ -50,6 +52,7 @@ INTEGER_TOO_LARGE = int(HpackError.INTEGER_TOO_LARGE)
 BAD_INDEX = int(HpackError.BAD_INDEX)
 BAD_HUFFMAN = int(HpackError.BAD_HUFFMAN)
 BAD_TABLE_SIZE = int(HpackError.BAD_TABLE_SIZE)
+LIST_TOO_LARGE = int(HpackError.LIST_TOO_LARGE)
 
 TABLE_BYTES = 4096
 """Largest dynamic table of a decoder, the protocol's default."""
@@ -59,6 +62,8 @@ TABLE_ENTRIES = TABLE_BYTES // ENTRY_OVERHEAD
 LIST_BYTES = 32768
 """Most bytes of a decoded header list, 32 a field included; SETTINGS_MAX_HEADER_LIST_SIZE says so to peers."""
 LIST_FIELDS = LIST_BYTES // ENTRY_OVERHEAD
+LIST_BYTES_DECODED = 8 * LIST_BYTES
+"""Most bytes of a header list that is decoded at all. What lies between is decoded and left out."""
 OVERFLOW_BYTES = STORE_BYTES
 """Room behind the list for one field that the list has no place for but the dynamic table may want."""
 
@@ -299,7 +304,8 @@ def decode(decoder: Any, listed: Any, buf: Any, at: int, end: int) -> int:
     """Decode the complete header block ``buf[at:end]``. Returns the number of fields kept, or a negative HpackError.
 
     The fields are in ``listed``; the decoder's ``touched`` and ``truncated`` tell of the
-    block. A list larger than LIST_BYTES is decoded to its end (the table must stay in step) but not kept whole.
+    block. A list larger than LIST_BYTES is decoded to its end (the table must stay in step) but not kept whole; one
+    larger than LIST_BYTES_DECODED is an error.
     """
     decoder["touched"] = STATIC_ONLY
     decoder["truncated"] = 0
@@ -320,6 +326,8 @@ def decode(decoder: Any, listed: Any, buf: Any, at: int, end: int) -> int:
             return at
         decoder["list_bytes"] += name + value + ENTRY_OVERHEAD
         if decoder["list_bytes"] > LIST_BYTES:
+            if decoder["list_bytes"] > LIST_BYTES_DECODED:
+                return LIST_TOO_LARGE
             decoder["truncated"] = 1
             continue
         field = listed["fields"][count]

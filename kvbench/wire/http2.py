@@ -11,10 +11,12 @@ from typing import Any
 from kvbench.jit import kernel
 from kvbench.rt.buffer import copy, equal, load_be16, load_be32, load_be64
 from kvbench.wire import hpack
+from kvbench.wire.hpack import LIST_TOO_LARGE
 from kvbench.wire.http2_frames import (
     fill_place,
     find_place,
     free_stream,
+    grow_ring,
     write_goaway,
     write_ping,
     write_rst_stream,
@@ -129,6 +131,7 @@ def next_event(h2: Any, shared: Any, rx: Any, at: int, end: int, tx: Any, tx_at:
         elif kind == HEADERS or kind == CONTINUATION:
             found = _headers(h2, shared, rx, body, size, kind, flags, stream, tx, event)
         else:
+            h2["idle_frames"] += 1
             found = _control(h2, rx, body, size, kind, flags, stream, tx, event)
         if found >= 0:
             return found
@@ -150,13 +153,13 @@ def _read_preface(h2: Any, shared: Any, rx: Any, at: int, end: int) -> int:
 @kernel
 def wire_reason(code: int) -> int:
     """The Reason that tells the peer of a negative Http2Error or HpackError."""
-    if code <= -300:
+    if code <= -300 and code != LIST_TOO_LARGE:
         return COMPRESSION_ERROR
     if code == FRAME_TOO_LARGE or code == BAD_FRAME_SIZE:
         return FRAME_SIZE_ERROR
     if code == WINDOW_EXCEEDED or code == WINDOW_OVERFLOW:
         return FLOW_CONTROL_ERROR
-    if code == BLOCK_TOO_LARGE:
+    if code == BLOCK_TOO_LARGE or code == LIST_TOO_LARGE:
         return ENHANCE_YOUR_CALM
     return PROTOCOL_ERROR
 
@@ -364,6 +367,8 @@ def _accept_stream(h2: Any, stream: int, tx: Any, event: Any) -> int:
         return BAD_STREAM_ID
     h2["last_peer_stream"] = stream
     place = find_place(h2, stream, 0)
+    while place < 0 and grow_ring(h2):
+        place = find_place(h2, stream, 0)
     if place < 0 or h2["draining"] != 0:
         event["tx_at"] = write_rst_stream(tx, event["tx_at"], stream, REFUSED_STREAM)
         return NOTHING

@@ -111,11 +111,13 @@ def begin(h2: Any) -> None:
     h2["peer_streams_max"] = STREAM_ID_MAX
     h2["peer_table_size"] = hpack.TABLE_BYTES
     h2["block_stream"] = 0
+    h2["idle_frames"] = 0
     h2["memos_written"] = 0
     if h2["live"] > 0:
         for place in range(h2["ring"]):
             h2["streams"][place]["id"] = 0
         h2["live"] = 0
+    h2["ring"] = h2["ring_first"]
     for memo in range(OWN_MEMOS):
         h2["memos"][memo]["size"] = 0
     hpack.reset(h2["decoder"])
@@ -126,7 +128,7 @@ def greet(h2: Any, shared: Any, tx: Any, at: int) -> int:
     """Write what this end says first (needs GREETING_BYTES): preface, SETTINGS, the connection's window.
 
     A client allows no dynamic table: servers then send the same bytes for the same headers every time. A server
-    limits streams to half its ring, so that a stream finds a place near its own.
+    limits streams to half of its largest ring, so that a stream finds a place near its own.
     """
     settings = 3
     if h2["role"] == CLIENT:
@@ -138,7 +140,7 @@ def greet(h2: Any, shared: Any, tx: Any, at: int) -> int:
         at = write_setting(tx, at, SET_TABLE_SIZE, 0)
         at = write_setting(tx, at, SET_PUSH, 0)
     else:
-        at = write_setting(tx, at, SET_STREAMS_MAX, h2["ring"] // 2)
+        at = write_setting(tx, at, SET_STREAMS_MAX, h2["ring_max"] // 2)
     at = write_setting(tx, at, SET_INITIAL_WINDOW, h2["stream_window"])
     at = write_setting(tx, at, SET_LIST_MAX, hpack.LIST_BYTES)
     return write_window_update(tx, at, 0, h2["receive_window"] - WINDOW_DEFAULT)
@@ -154,6 +156,33 @@ def find_place(h2: Any, stream: int, wanted: int) -> int:
         if h2["streams"][place]["id"] == wanted:
             return place
     return -1
+
+
+@kernel
+def grow_ring(h2: Any) -> bool:
+    """Double the places in use, each live stream moving to where it is looked for. Returns whether it was possible.
+
+    A stream found at its home plus ``probe`` places of the small ring lies at its home plus ``probe`` of the large one.
+    """
+    ring = int(h2["ring"])
+    if ring >= h2["ring_max"]:
+        return False
+    for place in range(ring, 2 * ring):
+        h2["streams"][place]["id"] = 0
+    for place in range(ring):
+        entry = h2["streams"][place]
+        home = int(entry["id"]) >> 1 & 2 * ring - 1
+        moved = home + (place - home & ring - 1) & 2 * ring - 1
+        if entry["id"] != 0 and moved != place:
+            target = h2["streams"][moved]
+            target["id"] = entry["id"]
+            target["state"] = entry["state"]
+            target["tag"] = entry["tag"]
+            target["send_window"] = entry["send_window"]
+            target["receive_left"] = entry["receive_left"]
+            entry["id"] = 0
+    h2["ring"] = 2 * ring
+    return True
 
 
 @kernel

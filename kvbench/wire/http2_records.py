@@ -202,6 +202,8 @@ HTTP2 = np.dtype(
     [
         ("role", np.int64),
         ("ring", np.int64),  # places for streams in use, a power of two
+        ("ring_first", np.int64),  # how many of them a new connection uses; a server's ring grows when they are full
+        ("ring_max", np.int64),
         ("preface_left", np.int64),  # server: bytes of the client's preface still to come
         ("settings_seen", np.int64),
         ("settings_acked", np.int64),
@@ -222,6 +224,7 @@ HTTP2 = np.dtype(
         ("block_stream", np.int64),  # a header block is being assembled for this stream; 0: none
         ("block_bytes", np.int64),
         ("block_ends_stream", np.int64),
+        ("idle_frames", np.int64),  # frames so far that carry neither headers nor bytes: a flood of them is an attack
         ("memos_written", np.int64),  # how many of its own memos were ever written
         ("memos", MEMO, (OWN_MEMOS,)),  # blocks seen before that use the dynamic table as it is
         ("memo_text", np.uint8, (OWN_MEMOS * MEMO_BYTES,)),
@@ -246,16 +249,20 @@ HTTP2_SHARED = np.dtype(
 """What a thread's connections share."""
 
 
-def set_up(connections: np.ndarray, shared: np.ndarray, role: int, ring: int) -> None:
+def set_up(connections: np.ndarray, shared: np.ndarray, role: int, ring: int, ring_first: int = 0) -> None:
     """Settings of fresh HTTP2[n] records and one HTTP2_SHARED record; ``http2_frames.begin`` each before use.
 
-    ``ring``: most streams a connection, a power of two in PROBES .. RING_MAX; ValueError if it is not. Both receive
-    windows are as large as the protocol allows or nearly so, so that answers keep flowing.
+    ``ring``: most streams a connection, a power of two in PROBES .. RING_MAX; ValueError if it is not. With
+    ``ring_first``, another one, a server's connection begins with so few places, touches little memory, and gets more
+    when they are full: a stream's place then changes during its life. Both receive windows are as large as the
+    protocol allows or nearly so, so that answers keep flowing.
     """
-    if ring < PROBES or ring > RING_MAX or ring & (ring - 1):
-        raise ValueError(f"streams a connection must be a power of two from {PROBES} to {RING_MAX}, not {ring}")
+    for places in (ring, ring_first or ring):
+        if places < PROBES or places > RING_MAX or places & (places - 1):
+            raise ValueError(f"streams a connection must be a power of two from {PROBES} to {RING_MAX}, not {places}")
     connections["role"] = role
-    connections["ring"] = ring
+    connections["ring"] = connections["ring_max"] = ring
+    connections["ring_first"] = ring_first or ring
     connections["stream_window"] = STREAM_WINDOW
     connections["receive_window"] = WINDOW_MAX
     shared["preface"] = np.frombuffer(PREFACE, np.uint8)

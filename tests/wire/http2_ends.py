@@ -14,9 +14,9 @@ TX_BYTES = 1 << 17
 class End:
     """A client or server end. ``feed`` returns events as tuples, ``sent`` what was written since the last call."""
 
-    def __init__(self, role: int, ring: int = 256, greeted: bool = True) -> None:
+    def __init__(self, role: int, ring: int = 256, greeted: bool = True, ring_first: int = 0) -> None:
         self.connections, shared = np.zeros(1, HTTP2), np.zeros(1, HTTP2_SHARED)
-        http2_records.set_up(self.connections, shared, role, ring)
+        http2_records.set_up(self.connections, shared, role, ring, ring_first)
         self.h2, self.shared = self.connections[0], shared[0]
         self.event = self.shared["event"]
         self.tx = np.zeros(TX_BYTES, np.uint8)

@@ -187,6 +187,26 @@ def test_a_message_that_the_pool_cannot_hold() -> None:
     assert within_a_chunk.take(framed(b"y" * 9000)) == [b"y" * 9000]
 
 
+def test_a_message_larger_than_the_pool_allows() -> None:
+    reader = Reader()
+    reader.pool["message_bytes_max"] = 20
+    assert reader.take(framed(b"x" * 20)[:15]) == []
+    assert reader.take(framed(b"x" * 20)[15:] + b"\0\0\0\0\x15") == [b"x" * 20, "TOO_LARGE"]
+
+
+def test_memory_grows_with_what_came_not_with_what_was_announced() -> None:
+    reader = Reader(arena_bytes=1 << 18)
+    data = framed(bytes(range(256)) * 390)
+    reader.take(data[:6])
+    assert int(reader.pool["held"]) == grpc.FIRST_ROOM_BYTES
+    found = [message for at in range(6, len(data), 7000) for message in reader.take(data[at : at + 7000])]
+    assert found == [data[5:]]
+    assert (int(reader.pool["held"]), int(reader.pool["live"])) == (0, 0)
+    crowded = Reader(arena_bytes=1 << 16)
+    assert crowded.take(data[:10_000]) == []
+    assert crowded.take(data[10_000:80_000]) == ["TOO_LARGE"]
+
+
 def test_a_stream_given_up_gives_its_buffer_back() -> None:
     reader = Reader()
     reader.take(framed(b"z" * 100)[:50])
@@ -221,7 +241,19 @@ def test_buffers_never_overlap(steps: list[tuple[bool, int]]) -> None:
     assert int(pool["live"]) == len(held)
     for at, size, _ in held:
         grpc_pool.give(pool, arena, at, size)
+    assert int(pool["held"]) == 0
     assert grpc_pool.take(pool, arena, len(arena)) == 0
+
+
+def test_a_pool_behind_something_else() -> None:
+    arena, pool = np.zeros(1 << 14, np.uint8), np.zeros(1, POOL)[0]
+    pool["base"] = 5000
+    grpc_pool.clear(pool)
+    first, second = grpc_pool.take(pool, arena, 100), grpc_pool.take(pool, arena, 100)
+    assert (first, second, grpc_pool.take(pool, arena, 100)) == (5000, 9096, -1)
+    for at in (first, second):
+        grpc_pool.give(pool, arena, at, 100)
+    assert (int(pool["front"]), int(pool["highest"])) == (5000, 13192)
 
 
 def test_a_pool_of_nothing_gives_nothing() -> None:

@@ -243,6 +243,13 @@ def test_a_list_too_large_is_decoded_to_its_end() -> None:
     assert decoder.state["truncated"] == 0
 
 
+def test_a_few_bytes_that_mean_megabytes_are_refused() -> None:
+    decoder, table = Decoder(), naive.Table()
+    bomb = encode(table, None, [(b"b", b"x" * 4000, 1, False)]) + b"\xbe" * 60
+    assert len(decoder.decode(bomb)) == LIST_BYTES // 4033
+    assert decoder.decode(b"\xbe" * 70) == "LIST_TOO_LARGE"
+
+
 def test_as_many_fields_as_the_list_holds() -> None:
     decoder = Decoder()
     block = naive.string(b"", False) * 2

@@ -347,12 +347,46 @@ def test_a_server_refuses_a_stream_that_finds_no_place() -> None:
     assert server.feed(frame(HEADERS, END_HEADERS, 19, METHOD_GET)) == [("headers", 19, GET, False)]
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40)), max_size=120))
+def test_a_ring_that_grows_loses_no_stream(steps: list[tuple[int, int]]) -> None:
+    server = End(SERVER, 128, ring_first=8)
+    server.feed(PREFACE + naive.settings())
+    live: dict[int, int] = {}
+    stream = 1
+    for skip, ending in steps:
+        if skip and live:
+            ended = sorted(live)[ending % len(live)]
+            assert server.feed(naive.rst_stream(ended, 8)) == [("reset", ended, 8)]
+            del live[ended]
+            continue
+        stream += 2 * ending
+        assert server.feed(frame(HEADERS, END_HEADERS, stream, METHOD_GET)) == [("headers", stream, GET, False)]
+        server.feed(naive.window_update(stream, stream))
+        live[stream] = 65535 + stream
+        stream += 2
+        assert {one: server.window(one) for one in live} == live
+    assert int(server.h2["live"]) == len(live)
+    assert int(server.h2["ring"]) in (8, 16, 32, 64, 128)
+    http2_frames.begin(server.h2)
+    assert (int(server.h2["ring"]), int(server.h2["live"])) == (8, 0)
+
+
 def test_goaway_stops_new_streams() -> None:
     client = ready_client()
     assert client.open() == 1
     assert client.feed(naive.goaway(1, 0, b"so long")) == [("goaway", 1, 0)]
     assert client.open() == 0
     assert client.feed(frame(HEADERS, WHOLE, 1, STATUS_200)) == [("headers", 1, OK, True)]
+
+
+def test_frames_that_carry_nothing_are_counted() -> None:
+    server = ready_server()
+    before = int(server.h2["idle_frames"])
+    server.feed(frame(PING, 0, 0, bytes(8)) + naive.settings())
+    server.feed(frame(PRIORITY, 0, 1, bytes(5)) + frame(99, 0, 0, b"x"))
+    server.feed(headers(1, METHOD_GET) + frame(DATA, 0, 1, b"x"))
+    assert int(server.h2["idle_frames"]) == before + 4
 
 
 def test_the_last_stream_ids_make_the_connection_drain() -> None:
