@@ -202,7 +202,7 @@ def test_memory_grows_with_what_came_not_with_what_was_announced() -> None:
     found = [message for at in range(6, len(data), 7000) for message in reader.take(data[at : at + 7000])]
     assert found == [data[5:]]
     assert (int(reader.pool["held"]), int(reader.pool["live"])) == (0, 0)
-    crowded = Reader(arena_bytes=1 << 16)
+    crowded = Reader(arena_bytes=1 << 17)
     assert crowded.take(data[:10_000]) == []
     assert crowded.take(data[10_000:80_000]) == ["TOO_LARGE"]
 
