@@ -36,6 +36,7 @@ KERNEL_LAYERS: dict[str, tuple[str, ...]] = {
     "load": ("client", "wire", "net", "ops", "rt"),
     "server": ("wire", "net", "ops", "rt"),
     "raft": ("ops", "rt"),
+    "log": ("ops", "rt"),
     "check": ("ops", "rt"),
 }
 """Packages with kernels, and the packages whose kernels each may call."""
