@@ -181,7 +181,7 @@ PEER = np.dtype(
         ("next", np.int64),  # the next entry to send; match < next <= last_index + 1
         ("progress", np.int64),  # Progress
         ("active", np.int64),  # 1: heard of since the last check of the quorum
-        ("paused", np.int64),  # PROBE: 1 when an APPEND is out
+        ("paused", np.int64),  # PROBE: 1 when an APPEND is out; SNAPSHOT: 1 when it is all sent
         ("ping", np.int64),  # 1: send an APPEND even if there is nothing new: earlier ones may be lost
         ("snapshot_index", np.int64),  # SNAPSHOT: the index that was announced
         ("sent_commit", np.int64),  # the commit index that it will know from APPENDs sent
@@ -218,6 +218,7 @@ RAFT = np.dtype(
         # Role.
         ("role", np.int64),
         ("leader", np.int64),  # NONE, or the leader of ``term``
+        ("forced", np.int64),  # candidate: FORCED when a leader asked for this campaign
         ("transferee", np.int64),  # NONE, or the member that leadership is being handed to
         ("transfer_elapsed", np.int64),
         ("timeout_now_sent", np.int64),
@@ -233,6 +234,7 @@ RAFT = np.dtype(
         ("sized_to", np.int64),
         ("verified_index", np.int64),  # follower: the log up to here is that of the leader of ``term``
         ("answered_index", np.int64),  # follower: the highest index acknowledged in ``term``
+        ("receiving", np.int64),  # index of the snapshot that is being received; 0: none
         # What the last ``step`` found in an APPEND.
         ("accept_from", np.int64),  # entries of the message to be stored: accept_from .. accept_to
         ("accept_to", np.int64),
