@@ -37,6 +37,7 @@ KERNEL_LAYERS: dict[str, tuple[str, ...]] = {
     "server": ("wire", "net", "ops", "rt"),
     "raft": ("ops", "rt"),
     "log": ("ops", "rt"),
+    "store": ("wire", "ops", "rt"),
     "check": ("ops", "rt"),
 }
 """Packages with kernels, and the packages whose kernels each may call."""

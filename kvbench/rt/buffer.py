@@ -118,6 +118,14 @@ def equal(left: Any, left_at: int, right: Any, right_at: int, size: int) -> bool
     return bool((left[left_at : left_at + size] == right[right_at : right_at + size]).all())
 
 
+def compare(left: Any, left_at: int, left_size: int, right: Any, right_at: int, right_size: int) -> int:
+    """-1, 0 or 1: how the bytes of two arrays are ordered, as Python orders bytes."""
+    check(left, left_at, left_size)
+    check(right, right_at, right_size)
+    here, there = bytes(left[left_at : left_at + left_size]), bytes(right[right_at : right_at + right_size])
+    return (here > there) - (here < there)
+
+
 def load_be16(array: Any, offset: int) -> int:
     """Big-endian uint16 as int64."""
     return _unpack(">H", array, offset)
@@ -229,7 +237,7 @@ def _register_store(function: Any, bits: int, swap: bool) -> None:
 
 _register_load(load_be16, 16, True)
 _register_load(load_be32, 32, True)
-_register_load(load_be64, 64, True)
+_load_be64 = _register_load(load_be64, 64, True)
 _register_load(load_le32, 32, False)
 _load_le64 = _register_load(load_le64, 64, False)
 _register_store(store_be16, 16, True)
@@ -257,3 +265,33 @@ def _overload_equal(left: Any, left_at: Any, right: Any, right_at: Any, size: An
         return True
 
     return compare
+
+
+_SIGN_BIT = -(1 << 63)
+
+
+@overload(compare, strict=False)
+def _overload_compare(left: Any, left_at: Any, left_size: Any, right: Any, right_at: Any, right_size: Any) -> Any:
+    sign = _SIGN_BIT
+
+    def order(left, left_at, left_size, right, right_at, right_size):  # type: ignore[no-untyped-def]
+        if BOUNDSCHECK:
+            check(left, left_at, left_size)
+            check(right, right_at, right_size)
+        size = min(left_size, right_size)
+        position = 0
+        while position + 8 <= size:
+            here = _load_be64(left, left_at + position)
+            there = _load_be64(right, right_at + position)
+            if here != there:
+                return -1 if here ^ sign < there ^ sign else 1
+            position += 8
+        while position < size:
+            if left[left_at + position] != right[right_at + position]:
+                return -1 if left[left_at + position] < right[right_at + position] else 1
+            position += 1
+        if left_size == right_size:
+            return 0
+        return -1 if left_size < right_size else 1
+
+    return order

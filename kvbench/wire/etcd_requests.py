@@ -27,8 +27,9 @@ def _mask(*numbers: int) -> int:
 
 PUT_NUMBERS, PUT_BYTES = _mask(3, 4, 5, 6), _mask(1, 2)
 """lease 3, prev_kv 4, ignore_value 5, ignore_lease 6; key 1, value 2"""
-RANGE_NUMBERS, RANGE_BYTES = _mask(3, 4, 5, 6, 7, 8, 9, 10, 11), _mask(1, 2)
-"""limit 3, revision 4, sort_order 5, sort_target 6, serializable 7, keys_only 8, count_only 9; key 1, range_end 2"""
+RANGE_NUMBERS, RANGE_BYTES = _mask(3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13), _mask(1, 2)
+"""limit 3, revision 4, sort_order 5, sort_target 6, serializable 7, keys_only 8, count_only 9, min_mod_revision 10,
+max_mod_revision 11, min_create_revision 12, max_create_revision 13; key 1, range_end 2"""
 DELETE_NUMBERS, DELETE_BYTES = _mask(3), _mask(1, 2)
 """prev_kv 3; key 1, range_end 2"""
 TXN_NUMBERS, TXN_BYTES = 0, _mask(1, 2, 3)
@@ -53,7 +54,7 @@ VERSION, CREATE, MOD, VALUE, LEASE = 0, 1, 2, 3, 4
 
 SUCCESS, FAILURE = 2, 3
 """Branches of a transaction, by field number."""
-OP_RANGE, OP_PUT, OP_DELETE_RANGE = 1, 2, 3
+OP_RANGE, OP_PUT, OP_DELETE_RANGE, OP_TXN = 1, 2, 3, 4
 """Kinds of a branch's requests and responses, by field number."""
 
 

@@ -164,7 +164,7 @@ def next_field(buf: Any, at: int, end: int) -> tuple[int, int, int]:
     return tag, at, at + size
 
 
-FIELDS = 12
+FIELDS = 14
 """Field numbers below this are what ``read_message`` keeps."""
 STARTS, ENDS, COUNTS = FIELDS, 2 * FIELDS, 3 * FIELDS
 """Where in the result the beginnings and ends of BYTES fields and the numbers of occurrences are."""

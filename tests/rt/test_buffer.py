@@ -82,6 +82,11 @@ def equal(left: Any, left_at: int, right: Any, right_at: int, size: int) -> bool
     return buffer.equal(left, left_at, right, right_at, size)
 
 
+@kernel
+def compare(left: Any, left_at: int, left_size: int, right: Any, right_at: int, right_size: int) -> int:
+    return buffer.compare(left, left_at, left_size, right, right_at, right_size)
+
+
 LOADS = [(load_be16, 2, "be"), (load_be32, 4, "be"), (load_be64, 8, "be"), (load_le32, 4, "le"), (load_le64, 8, "le")]
 STORES = [
     (store_be16, 2, "be"), (store_be32, 4, "be"), (store_be64, 8, "be"), (store_le32, 4, "le"), (store_le64, 8, "le"),
@@ -148,6 +153,16 @@ def test_equal(data: bytes, left_at: int, right_at: int, size: int, changed: int
     assert equal(left, left_at, right, right_at, size) == (changed >= size)
 
 
+@settings(deadline=None)
+@given(st.binary(max_size=20), st.binary(max_size=6), st.binary(max_size=6), st.integers(0, 3), st.integers(0, 3))
+def test_compare(common: bytes, left: bytes, right: bytes, left_at: int, right_at: int) -> None:
+    here, there = common + left, common + right
+    sides = array_of(bytes(left_at) + here + b"x"), array_of(bytes(right_at) + there + b"y")
+    found = compare(sides[0], left_at, len(here), sides[1], right_at, len(there))
+    assert found == (here > there) - (here < there)
+    assert compare(sides[0], left_at, len(here), sides[0], left_at, len(here)) == 0
+
+
 CHECKED = BOUNDSCHECK or not JIT_ENABLED
 """Compiled code without bounds checks goes where it is told, so there only the check itself can be tried."""
 
@@ -163,6 +178,8 @@ def test_access_outside_the_array_is_refused(at: int, size: int) -> None:
             lambda: fill(array, at, size, 1),
             lambda: equal(array, at, other, 0, size),
             lambda: equal(other, 0, array, at, size),
+            lambda: compare(array, at, size, other, 0, 1),
+            lambda: compare(other, 0, 1, array, at, size),
         ]
     for call in calls:
         with pytest.raises(IndexError):
