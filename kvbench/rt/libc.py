@@ -20,16 +20,19 @@ EINPROGRESS = _errno.EINPROGRESS
 ECONNREFUSED = _errno.ECONNREFUSED
 ECONNRESET = _errno.ECONNRESET
 EMFILE = _errno.EMFILE
+ENFILE = _errno.ENFILE
 
 AF_INET, AF_INET6 = 2, 10
 SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC = 1, 0o4000, 0o2000000
 SOL_SOCKET, SO_ERROR, SO_REUSEADDR, SO_SNDBUF, SO_RCVBUF, SO_LINGER = 1, 4, 2, 7, 8, 13
+SO_KEEPALIVE = 9
 IPPROTO_TCP, TCP_NODELAY = 6, 1
 EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLRDHUP = 1, 4, 8, 16, 0x2000
 EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 1, 2, 3
 EPOLL_CLOEXEC = 0o2000000
 MSG_NOSIGNAL = 0x4000
 PR_SET_TIMERSLACK = 29
+MADV_DONTNEED = 4
 
 _lib = ctypes.CDLL(None, use_errno=True)
 _I32, _I64, _SIZE, _PTR = ctypes.c_int, ctypes.c_int64, ctypes.c_size_t, ctypes.c_void_p
@@ -73,6 +76,9 @@ _c_epoll_create1, _x_epoll_create1 = _declare("epoll_create1", _I32, _I32)
 _c_epoll_ctl, _x_epoll_ctl = _declare("epoll_ctl", _I32, _I32, _I32, _I32, _PTR)
 _c_epoll_pwait2, _x_epoll_pwait2 = _declare("epoll_pwait2", _I32, _I32, _PTR, _I32, _PTR, _PTR)
 _c_clock_gettime, _x_clock_gettime = _declare("clock_gettime", _I32, _I32, _PTR)
+_c_read, _x_read = _declare("read", _I64, _I32, _PTR, _SIZE)
+_c_write, _x_write = _declare("write", _I64, _I32, _PTR, _SIZE)
+_c_madvise, _x_madvise = _declare("madvise", _I32, _PTR, _SIZE, _I32)
 _c_prctl, _x_prctl = _declare("prctl", _I32, _I32, _I64, _I64, _I64, _I64)
 
 
@@ -141,6 +147,21 @@ def prctl(a: int, b: int, c: int, d: int, e: int) -> int:
     return int(_c_prctl(a, b, c, d, e))
 
 
+def read(a: int, b: int, c: int) -> int:
+    """read(descriptor, pointer, size)."""
+    return int(_c_read(a, b, c))
+
+
+def write(a: int, b: int, c: int) -> int:
+    """write(descriptor, pointer, size)."""
+    return int(_c_write(a, b, c))
+
+
+def madvise(a: int, b: int, c: int) -> int:
+    """madvise(pointer, size, advice)."""
+    return int(_c_madvise(a, b, c))
+
+
 _wrap(recv, _x_recv, 4)
 _wrap(send, _x_send, 4)
 _wrap(socket, _x_socket, 3)
@@ -154,6 +175,9 @@ _wrap(epoll_ctl, _x_epoll_ctl, 4)
 _wrap(epoll_pwait2, _x_epoll_pwait2, 5)
 _wrap(clock_gettime, _x_clock_gettime, 2)
 _wrap(prctl, _x_prctl, 5)
+_wrap(read, _x_read, 3)
+_wrap(write, _x_write, 3)
+_wrap(madvise, _x_madvise, 3)
 
 _x_errno_location = types.ExternalFunction("__errno_location", types.intp())
 
