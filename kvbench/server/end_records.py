@@ -61,17 +61,17 @@ class LinkState(IntEnum):
 class EndError(IntEnum):
     """Why a connection is broken off by this end."""
 
-    GONE = -1200
+    GONE = -1400
     """The peer closed it, or it broke."""
-    CALM = -1201
+    CALM = -1401
     """A flood of resets or of frames that carry nothing."""
-    NO_MEMORY = -1202
+    NO_MEMORY = -1402
     """The pool has no room for what was read of it."""
-    STALLED = -1203
+    STALLED = -1403
     """The greeting, a frame or a request began and did not come to its end in time."""
-    NOT_HTTP = -1204
+    NOT_HTTP = -1404
     """Its first bytes are no protocol that is spoken here."""
-    UNSENT = -1205
+    UNSENT = -1405
     """The peer does not read what it is owed."""
 
 
