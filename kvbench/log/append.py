@@ -27,15 +27,15 @@ def begin(log: Any) -> None:
     state["memory_first"] = 1
     state["segment_first"] = 1
     state["handed_number"] = 1
-    open_segment(log)
+    open_segment(log, 0)
 
 
 @kernel
 def fits(log: Any, size: int) -> bool:
     """Whether a record of ``size`` bytes fits into the newest segment."""
     state = log.state[0]
-    begin_of = int(log.segments[int(state["segment_number"]) % len(log.segments)]["begin"])
-    return int(state["position"]) + size <= begin_of + int(state["segment_bytes"])
+    segment = log.segments[int(state["segment_number"]) % len(log.segments)]
+    return int(state["position"]) + size <= int(segment["begin"]) + int(segment["bytes"])
 
 
 @kernel
@@ -61,8 +61,8 @@ def has_room(log: Any, payload_bytes: int) -> bool:
         number = int(state["segment_number"])
         if number + 1 - int(state["segment_first"]) >= len(log.segments):
             return False
-        begin_of = int(log.segments[number % len(log.segments)]["begin"])
-        end = begin_of + int(state["segment_bytes"]) + SEGMENT_START + size
+        last = log.segments[number % len(log.segments)]
+        end = int(last["begin"]) + int(last["bytes"]) + SEGMENT_START + size
     if int(state["landmark_end"]) - int(state["landmark_first"]) >= len(log.landmarks):
         return False
     free = max(min(int(state["released"]), int(state["durable_index"])), int(state["memory_first"]) - 1)
@@ -82,18 +82,19 @@ def advance(log: Any, size: int) -> None:
 
 
 @kernel
-def open_segment(log: Any) -> None:
-    """Begin the next segment: its header becomes the log's last record."""
+def open_segment(log: Any, base_term: int) -> None:
+    """Begin the next segment: its header becomes the log's last record. ``base_term``: see SEGMENT_HEADER."""
     state = log.state[0]
     number = int(state["segment_number"])
     start = 0
     if number > 0:
         last = log.segments[number % len(log.segments)]
         last["end"] = int(state["position"])
-        start = int(last["begin"]) + int(state["segment_bytes"])
+        start = int(last["begin"]) + int(last["bytes"])
     number += 1
     segment = log.segments[number % len(log.segments)]
     segment["begin"] = start
+    segment["bytes"] = int(state["segment_bytes"])
     segment["first_index"] = int(state["last_index"]) + 1
     segment["seed"] = segment_seed(log, number)
     state["segment_number"] = number
@@ -108,6 +109,7 @@ def open_segment(log: Any) -> None:
     store_le64(log.ring, payload + 32, int(state["last_index"]) + 1)
     store_le64(log.ring, payload + 40, start)
     store_le64(log.ring, payload + 48, int(state["segment_bytes"]))
+    store_le64(log.ring, payload + 56, base_term)
     unsynced = start - int(state["synced"])
     state["checksum"] = seal(log.ring, at, SEGMENT_HEADER_BYTES, 0, 0, 0, unsynced, 0, number)
     advance(log, SEGMENT_START)
@@ -141,7 +143,7 @@ def reserve(log: Any, index: int, payload_bytes: int) -> int:
         return NO_ROOM
     size = record_size(payload_bytes)
     if not fits(log, size):
-        open_segment(log)
+        open_segment(log, 0)
     oldest = int(state["position"]) + size - int(state["ring_bytes"])
     first = int(state["memory_first"])
     while first < index and (

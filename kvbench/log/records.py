@@ -54,12 +54,13 @@ SEGMENT_HEADER = np.dtype(
         ("first_index", np.int64),  # of the entry that was to come next
         ("begin", np.int64),  # position of the segment's first byte
         ("segment_bytes", np.int64),  # size of the file
+        ("base_term", np.int64),  # not 0: the log begins anew here, behind a snapshot whose last entry had this term
     ],
     align=True,
 )
 """Payload of a segment's first record, whose content checksum is seeded with 0."""
-SEGMENT_HEADER_BYTES = 56
-SEGMENT_START = 96
+SEGMENT_HEADER_BYTES = 64
+SEGMENT_START = 104
 """Offset of a segment's first entry: RECORD, SEGMENT_HEADER, padding."""
 
 
@@ -138,7 +139,8 @@ SEGMENT = np.dtype(
     [
         ("begin", np.int64),  # position of the file's first byte
         ("end", np.int64),  # position behind its last record; of the newest segment: see LOG.position
-        ("first_index", np.int64),
+        ("bytes", np.int64),  # size of the file
+        ("first_index", np.int64),  # of the entry that was to come when it began
         ("seed", np.int64),
     ],
     align=True,
@@ -160,7 +162,7 @@ LOG = np.dtype(
     [
         ("cluster", np.int64),
         ("member", np.int64),
-        ("segment_bytes", np.int64),
+        ("segment_bytes", np.int64),  # of new segments
         ("ring_bytes", np.int64),
         ("record_bytes_max", np.int64),
         ("landmark_bytes", np.int64),
@@ -252,8 +254,8 @@ def new_log(
     record_bytes_max = (RECORD_BYTES + payload_bytes_max + ALIGNMENT) & -ALIGNMENT
     if segment_bytes % SECTOR_BYTES or not SEGMENT_START + record_bytes_max <= segment_bytes <= 1 << 31:
         raise ValueError(f"segments of {segment_bytes} bytes, which must be a multiple of 512, hold no largest record")
-    if ring_bytes % ALIGNMENT or ring_bytes < SEGMENT_START + record_bytes_max:
-        raise ValueError(f"{ring_bytes} bytes of memory, which must be a multiple of 8, hold no largest record")
+    if ring_bytes % ALIGNMENT or ring_bytes < SEGMENT_START + 2 * record_bytes_max:
+        raise ValueError(f"{ring_bytes} bytes of memory, which must be a multiple of 8, hold no two largest records")
     state = np.zeros(1, LOG)
     state["cluster"], state["member"] = cluster, member
     state["segment_bytes"], state["ring_bytes"] = segment_bytes, ring_bytes

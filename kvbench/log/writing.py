@@ -106,19 +106,19 @@ def drop_segment(log: Any, index: int) -> int:
 
 @kernel
 def restart(log: Any, index: int, term: int) -> int:
-    """Begin anew behind entry ``index``, which a durable snapshot holds; everything else is forgotten. 0 or NO_ROOM.
+    """Begin anew behind entry ``index``, which a durable snapshot holds; everything else is forgotten.
 
-    The old segments are given by ``drop_segment(log, index)`` once the new one's header is durable.
+    Returns 0; or NO_ROOM: not all that was appended is durable yet, or there are too many segments. The old segments
+    are given by ``drop_segment(log, index)`` once the new one's header is durable.
     """
     state = log.state[0]
     number = int(state["segment_number"])
-    start = int(log.segments[number % len(log.segments)]["begin"]) + int(state["segment_bytes"])
-    if start + SEGMENT_START - int(state["synced"]) > int(state["ring_bytes"]):
+    if int(state["synced"]) < int(state["position"]) or number + 1 - int(state["segment_first"]) >= len(log.segments):
         return NO_ROOM
-    if number + 1 - int(state["segment_first"]) >= len(log.segments):
-        return NO_ROOM
+    last = log.segments[number % len(log.segments)]
+    state["synced"] = int(last["begin"]) + int(last["bytes"])
     forget(log, index, term)
-    open_segment(log)
+    open_segment(log, term)
     return 0
 
 

@@ -1,0 +1,186 @@
+"""Recovery as a whole, without IO: segments' bytes in, a log and what must be cut off out, or ``Damage``.
+
+``server`` replays a real folder, ``sim`` a simulated one.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kvbench.log.append import begin
+from kvbench.log.record import is_zero, read_record
+from kvbench.log.records import NO_ROOM, SEGMENT_HEADER, Log, LogDamage
+from kvbench.log.recovery import begin_recovery, end_recovery, recover_records, recover_segment
+from kvbench.log.tail import claims_durable, judge
+from kvbench.rt.buffer import load_le64
+
+assert SEGMENT_HEADER.fields is not None
+BEGIN_AT = SEGMENT_HEADER.fields["begin"][1]
+"""Where a segment header's ``begin`` is."""
+TOO_SMALL = "the log's tables are too small for what is on disk"
+
+REASONS: dict[int, str] = {
+    LogDamage.INCOMPLETE: "the file ends within a record",
+    LogDamage.BAD_HEADER: "a record's header does not fit its checksum",
+    LogDamage.BAD_CONTENT: "a record's content does not fit its checksum",
+    LogDamage.DURABLE_TORN: "a record that had been durable is not whole",
+    LogDamage.STRAY_BITS: "bits are set where the log had not come to yet",
+    LogDamage.BAD_INDEX: "a whole record has an index or term that cannot follow",
+    LogDamage.FOREIGN: "it was written by a member of another cluster, or by another member",
+    LogDamage.NEWER_FORMAT: "it was written by a later version of kvbench",
+    LogDamage.WRONG_NUMBER: "it has the name of another segment",
+    LogDamage.BROKEN_CHAIN: "it does not follow the segment before: something between them is missing",
+    LogDamage.GAP: "entries are missing between the newest snapshot and the log",
+    LogDamage.BAD_LENGTH: "the file is longer than it was made",
+}
+
+
+class Damage(Exception):
+    """A log that must not be used, as it is known to lack, or to hold, what it should not."""
+
+    def __init__(self, number: int, offset: int, code: int) -> None:
+        super().__init__(f"segment {number}, offset {offset}: {REASONS.get(code, str(code))}")
+        self.number, self.offset, self.code = number, offset, code
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A segment's file as it was found."""
+
+    number: int
+    file_bytes: int
+    read: Callable[[Any], None]
+    """Fills the first ``file_bytes`` of a uint8 array with the file's content."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Remains of an unfinished write: bytes from ``offset`` on are to become zeros."""
+
+    number: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What came of it."""
+
+    cuts: tuple[Cut, ...]
+    behind_until: int
+    """0, or: the log ends before what its mark knows to have been durable, as if cut exactly at a record's end. No
+    vote and no candidacy before the log reaches this index."""
+    lost_bytes: int
+    """How much of what had been durable is missing, in bytes of log."""
+
+
+Scan = Callable[[Any, int, int], int]
+"""(buf, at, end): takes up records until one cannot be, and returns the LogDamage: ``recover_records`` of a log."""
+
+
+def replay(
+    log: Log,
+    segments: Sequence[Segment],
+    *,
+    snapshot_index: int = 0,
+    snapshot_term: int = 0,
+    acknowledged: int = 0,
+    marked: int = 0,
+    scan: Scan | None = None,
+) -> Replayed:
+    """Fill ``log`` from its segments, which are in order of their numbers, without a gap.
+
+    ``snapshot_*``: the newest whole snapshot (0: none). ``acknowledged``, ``marked``: the mark's index and position.
+    ``scan``: a kernel's loop around ``recover_record`` that does more with each record, else nothing is done with them.
+    The caller makes the cuts, makes everything that is left durable, and only then uses the log. Raises Damage; and
+    ValueError when the log's tables are too small.
+    """
+    begin_recovery(log, snapshot_index, snapshot_term)
+    buffer = np.zeros(max((segment.file_bytes for segment in segments), default=1), np.uint8)
+    take = scan or (lambda buf, at, end: int(recover_records(log, buf, at, end)))
+    cuts = _Replay(log, segments, buffer, take, marked).run()
+    state = log.state[0]
+    newest, end = int(state["segment_number"]), int(state["position"])
+    ready = newest
+    for segment in segments:
+        if not cuts and segment.number == ready + 1 and segment.file_bytes == int(state["segment_bytes"]):
+            ready = segment.number
+    if newest == 0:
+        if snapshot_index > 0 or (segments and segments[0].number != 1):
+            raise Damage(segments[0].number if segments else 1, 0, LogDamage.GAP)
+        begin(log)
+        state["ready_number"] = state["asked_number"] = ready
+    elif end_recovery(log, ready) < 0:
+        raise ValueError(TOO_SMALL)
+    if end >= marked:
+        return Replayed(cuts, 0, 0)
+    return Replayed(cuts, max(acknowledged, int(state["last_index"]) + 1), marked - end)
+
+
+class _Replay:
+    """A replay under way."""
+
+    def __init__(self, log: Log, segments: Sequence[Segment], buffer: Any, scan: Scan, marked: int) -> None:
+        self.log, self.segments, self.buffer, self.scan, self.marked = log, segments, buffer, scan, marked
+        self.state = log.state[0]
+
+    def run(self) -> tuple[Cut, ...]:
+        """Take up all segments; returns what to cut."""
+        ended = False
+        for i, segment in enumerate(self.segments):
+            segment.read(self.buffer)
+            if ended:
+                # What is in a segment behind one that was never begun was not durable, or something is wrong.
+                if not is_zero(self.buffer, 0, segment.file_bytes):
+                    return self.cut(i, 0)
+                continue
+            code = recover_segment(self.log, segment.number, self.buffer, 0, segment.file_bytes)
+            if code == LogDamage.BROKEN_CHAIN:
+                return self.cut(i, 0, LogDamage.BROKEN_CHAIN)
+            offset = 0
+            if code > 0:
+                code = self.scan(self.buffer, code, segment.file_bytes)
+                offset = int(self.state["position"]) - int(self.newest()["begin"])
+            verdict = self.judge(segment, offset, code)
+            if verdict == LogDamage.TORN:
+                return self.cut(i, offset)
+            if verdict != LogDamage.BLANK:
+                raise Damage(segment.number, offset, verdict)
+            ended = offset == 0
+        return ()
+
+    def newest(self) -> Any:
+        """The SEGMENT that was taken up last."""
+        return self.log.segments[int(self.state["segment_number"]) % len(self.log.segments)]
+
+    def judge(self, segment: Segment, offset: int, code: int) -> int:
+        """What is at ``offset``, where taking up records stopped with ``code``."""
+        if code == NO_ROOM:
+            raise ValueError(TOO_SMALL)
+        seed = int(self.newest()["seed"]) if offset > 0 else 0
+        previous = int(self.state["checksum"]) if offset > 0 else 0
+        return int(judge(self.log, seed, previous, self.buffer, 0, offset, segment.file_bytes, code))
+
+    def cut(self, i: int, offset: int, otherwise: int = LogDamage.DURABLE_TORN) -> tuple[Cut, ...]:
+        """Segment ``i`` (in the buffer) from ``offset`` on and all behind it may go, unless it had been durable."""
+        first = self.segments[i]
+        end = int(self.state["position"])
+        if end < self.marked:
+            raise Damage(first.number, offset, otherwise)
+        cuts: list[Cut] = []
+        start = offset
+        follows = int(self.newest()["begin"]) + int(self.newest()["bytes"]) if self.state["segment_number"] else 0
+        begins = int(self.newest()["begin"]) if offset > 0 else follows
+        for segment in self.segments[i:]:
+            if segment is not first:
+                offset = 0
+                segment.read(self.buffer)
+                begins += int(self.state["segment_bytes"])
+            if offset == 0 and read_record(self.log, 0, 0, 0, self.buffer, 0, segment.file_bytes) > 0:
+                begins = int(load_le64(self.buffer, int(self.state["record_at"]) + BEGIN_AT))
+            if claims_durable(self.log, segment.number, begins, self.buffer, 0, offset, segment.file_bytes, end):
+                raise Damage(first.number, start, otherwise)
+            if not is_zero(self.buffer, offset, segment.file_bytes):
+                cuts.append(Cut(segment.number, offset))
+        return tuple(cuts)
