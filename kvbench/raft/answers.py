@@ -109,8 +109,9 @@ def note_boot(raft: Any, place: int, boot: int) -> int:
     if boot < peer["boot"]:
         return IGNORED
     if boot > peer["boot"]:
+        is_known = peer["boot"] > 0
         peer["boot"] = boot
-        if raft.state[0]["role"] == LEADER:
+        if is_known and raft.state[0]["role"] == LEADER:
             peer["match"] = 0
             probe(raft, place, int(raft.state[0]["last_index"]) + 1)
     return DONE

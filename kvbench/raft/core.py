@@ -135,13 +135,14 @@ def is_sound(raft: Any, message: Any) -> bool:
 def meet_newer_term(raft: Any, message: Any) -> int:
     """A message of a later term: follow it there, or not. Returns DONE to have the message handled, or IGNORED.
 
-    While a leader lives, whoever could not hear it is not helped to depose it (thesis, section 4.2.3).
+    While a leader lives, whoever could not hear it is not helped to depose it (thesis, section 4.2.3). One that asks
+    for votes itself does not lead any more.
     """
     state = raft.state[0]
     kind = message["kind"]
     if kind == VOTE or kind == PRE_VOTE:
-        leader_lives = state["leader"] != NONE and state["election_elapsed"] < state["election_ticks"]
-        if leader_lives and message["context"] != FORCED:
+        leads_another = state["leader"] != NONE and state["leader"] != message["sender"]
+        if leads_another and state["election_elapsed"] < state["election_ticks"] and message["context"] != FORCED:
             return IGNORED
     if kind == PRE_VOTE or (kind == PRE_VOTE_ANSWER and not message["reject"]):
         return DONE
