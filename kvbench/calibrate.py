@@ -18,10 +18,11 @@ import numpy as np
 
 from kvbench.client.dispatch import PROTOCOLS
 from kvbench.load import bare
-from kvbench.load.engine import FastEngine, schedstat, split_address
+from kvbench.load.engine import FastEngine, split_address
 from kvbench.load.plan import Keys, Operation, Phase, Plan, Values
 from kvbench.load.protocol import EngineError, LoadEngine
 from kvbench.load.records import SHARED_SLOTS
+from kvbench.measure.threads import own_tid, schedstat
 from kvbench.net import table
 from kvbench.ops.kinds import Kind
 from kvbench.ops.results import RESPONSE, SERVICE, TIME_NAMES, WAIT, PhaseResult
@@ -190,7 +191,7 @@ def measure_bare(ceiling: Ceiling, setting: Setting, load_cpu: int | None, serve
         found: dict[str, float] = {}
 
         def drive() -> None:
-            thread_id = threading.get_native_id()
+            thread_id = own_tid()
             if load_cpu is not None:
                 os.sched_setaffinity(thread_id, {load_cpu})
             net = table.new_net(setting.connections, [split_address(address)])

@@ -11,14 +11,16 @@ from typing import Any
 
 from kvbench.config_source import ConfigError, Document, Table, nearest
 from kvbench.load.plan import Keys, Operation, Phase, Plan, Values
+from kvbench.load.shares import unused_shares
 from kvbench.ops.kinds import KINDS_BY_NAME, Kind
 
 __all__ = ["ConfigError", "Workload", "effective", "load_workload", "packaged_workloads", "with_load"]
 
 KEY_BYTES_MAX = 4096
 KEY_COUNT_MAX = 1 << 31
-VALUE_BYTES_MAX = 1_048_576
-"""Stores refuse more by default: etcd at 1.5 MiB a request, ZooKeeper at 1 MiB a packet (jute.maxbuffer)."""
+VALUE_BYTES_MAX = 8_388_608
+"""Beyond what stores take by default (etcd 1.5 MiB a request, ZooKeeper 1 MiB a packet): their answer to it is theirs,
+and counted; and etcd's limit can be raised."""
 TXN_KEYS_MAX = 128
 """etcd's --max-txn-ops."""
 WATCHED_VALUE_BYTES_MIN = 16
@@ -132,6 +134,11 @@ def with_load(
                 " a thread without a connection has nothing to do"
             )
         plan = replace(plan, threads=threads)
+        if unused_shares(plan.in_flight_max, plan.phases, threads):
+            raise ConfigError(
+                f"--load-threads {threads}: at most {plan.in_flight_max} requests in flight (load.max_in_flight) would"
+                " leave some with nothing to do"
+            )
     if cpus:
         plan = replace(plan, cpus=cpus)
     if seed is not None:
@@ -175,6 +182,7 @@ def _plan(top: Table) -> Plan:
             f"has to be at least {WATCHED_VALUE_BYTES_MIN} with watchers: a watched put carries its send time",
         )
     clients, connections = _clients(load, phases)
+    threads = _threads(load, connections)
     return Plan(
         operations=operations,
         phases=phases,
@@ -184,11 +192,11 @@ def _plan(top: Table) -> Plan:
         connections=connections,
         think_time_s=load.number("think_time_ms", 0.0, 0.0, 3_600_000.0) / 1e3,
         timeout_s=load.number("timeout_s", 10.0, 0.001, 3600.0),
-        in_flight_max=load.integer("max_in_flight", 0, 0, 1 << 20),
+        in_flight_max=_in_flight_max(load, phases, threads),
         watchers=watchers,
         watched_keys=watched,
         preload=_preload(load, keys),
-        threads=_threads(load, connections),
+        threads=threads,
         session_timeout_s=load.number("session_timeout_s", 30.0, 1.0, 3600.0),
     )
 
@@ -212,6 +220,13 @@ def _threads(load: Table, connections: int) -> int:
     if threads > connections:
         load.fail("threads", f"are {threads}, more than the {connections} connections: some would have nothing to do")
     return threads
+
+
+def _in_flight_max(load: Table, phases: tuple[Phase, ...], threads: int) -> int:
+    most = load.integer("max_in_flight", 0, 0, 1 << 20)
+    if unused_shares(most, phases, threads):
+        load.fail("max_in_flight", f"is {most}, less than the {threads} load threads: some would never send anything")
+    return most
 
 
 def _preload(load: Table, keys: Keys) -> int:

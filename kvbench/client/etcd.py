@@ -47,6 +47,7 @@ from kvbench.client.etcd_submit import (
     start_call,
     start_data,
     start_large,
+    window_of_large,
     write_keep_alive,
     write_message,
 )
@@ -185,7 +186,8 @@ def _submit_large(
 def _pump(client: Any, net: Any, connection: int) -> None:
     """Go on with the large message under way, if there is one.
 
-    When tx stops it, the next submit, receive or tick goes on: whatever has left tx by then brings answers, or room.
+    When the windows stop it, the frame that opens them goes on; when tx does, ``more`` has ``receive`` called, which
+    goes on, as soon as tx has left.
     """
     link = client.links[connection]
     if link["large_place"] < 0:
@@ -195,16 +197,19 @@ def _pump(client: Any, net: Any, connection: int) -> None:
     base = connection * net.tx_bytes
     at = base + int(record["tx_end"])
     end = pump_large(link, client.shared[0], client.arena, net.tx, at, base + net.tx_bytes)
-    record["tx_end"] = end - base
-    table.mark_dirty(net, connection)
+    if end != at:
+        record["tx_end"] = end - base
+        table.mark_dirty(net, connection)
+    if link["large_place"] >= 0 and window_of_large(link) > 0:
+        record["more"] = 1
 
 
 @kernel
 def receive(client: Any, net: Any, connection: int, now: int, outcomes: Any, count: int) -> int:
     """Decode what is in rx, append to ``outcomes`` from position ``count``. Returns the new count or a negative code.
 
-    ``more`` is set when it stopped for lack of space in ``outcomes``, or before a negative code, which the next call
-    returns. Without room in tx for control frames it stops too, until tick or the next bytes.
+    ``more`` is set when it stopped for lack of space in ``outcomes`` or of room in tx (for control frames, or for more
+    of a large request), or before a negative code, which the next call returns. Without outcomes it is room that lacks.
     """
     record = net.connections[connection]
     link, shared, arena = client.links[connection], client.shared[0], client.arena
@@ -218,10 +223,12 @@ def receive(client: Any, net: Any, connection: int, now: int, outcomes: Any, cou
     event["rx_at"] = rx_base + int(record["rx_start"])
     end = rx_base + int(record["rx_end"])
     first = count
-    if link["waiting"] != 0:
-        count = _report_waiting(link, shared, arena, rx, tx, outcomes, count)
     kind = int(link["broken"])
-    while kind >= 0 and link["waiting"] == 0 and len(outcomes) - count >= 2:
+    while len(outcomes) - count >= 2:
+        if link["waiting"] != 0:
+            count = _report_waiting(link, shared, arena, rx, tx, outcomes, count)
+        if link["waiting"] != 0 or kind < 0:
+            break
         kind = http2.next_event(
             h2, shared["http2"], rx, int(event["rx_at"]), end, tx, int(event["tx_at"]), tx_base + net.tx_bytes
         )
@@ -246,7 +253,7 @@ def receive(client: Any, net: Any, connection: int, now: int, outcomes: Any, cou
             kind = int(DRAINED)
     if kind < 0 and count == first:
         return kind
-    if kind < 0 or link["waiting"] != 0 or len(outcomes) - count < 2:
+    if kind < 0 or kind == NO_ROOM or link["waiting"] != 0 or len(outcomes) - count < 2:
         record["more"] = 1
         link["broken"] = min(kind, 0)
     return count

@@ -3,6 +3,7 @@
 All of it is records in records, because a kernel gets a record as one pointer without reference counts.
 """
 
+import os
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -23,6 +24,8 @@ PROMPT_MAX = 64
 """Most requests of a connection that wait to be answered without having been sent."""
 POOL_BYTES = 64 << 20
 """Smallest arena of messages larger than a frame; memory that is never used is never touched."""
+POOL_SHARE_MAX = 0.25
+"""Largest arena, as a share of the machine's memory."""
 STREAMS_MIN = 64
 """Streams that a connection has room for, if there are as many slots."""
 DROPPED = -2
@@ -120,9 +123,10 @@ def new_client(
     """State for ``connections`` connections that carry requests of ``slots`` slots.
 
     ``payload_bytes`` is the size of the largest request; the pool, which holds messages larger than a frame for all
-    connections together, has room for several. A response for which it has none ends as RESPONSE_TOO_LARGE, a request
-    as REQUEST_TOO_LARGE. ``streams`` is how many calls a connection takes at once, a power of two from 8 to 1024; 0:
-    four times an even share of the slots. Raises ValueError for impossible sizes.
+    connections together, has room for one in each slot, as far as the machine's memory allows. A response for which it
+    has none ends as RESPONSE_TOO_LARGE, a request that is larger than the pool as REQUEST_TOO_LARGE. ``streams`` is how
+    many calls a connection takes at once, a power of two from 8 to 1024; 0: four times an even share of the slots.
+    Raises ValueError for impossible sizes.
     """
     if streams == 0:
         streams = 1 << (min(max(slots, 6), max(4 * -(-slots // max(connections, 1)), STREAMS_MIN)) + 1).bit_length()
@@ -133,7 +137,14 @@ def new_client(
     http2_records.set_up(links["http2"], shared["http2"], http2_records.CLIENT, streams)
     etcd_methods.set_up(shared["common"], authority)
     shared["pool"]["lists"] = -1
-    return EtcdClient(links, shared, np.zeros(max(POOL_BYTES, 8 * payload_bytes), np.uint8))
+    return EtcdClient(links, shared, np.zeros(pool_bytes(connections + slots, payload_bytes), np.uint8))
+
+
+def pool_bytes(messages: int, message_bytes: int) -> int:
+    """The size of an arena for so many messages at once, each at most so large."""
+    most = POOL_SHARE_MAX * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    buffer_bytes = 1 << max((message_bytes + grpc.PREFIX_BYTES - 1).bit_length(), grpc_pool.SMALLEST_BITS)
+    return max(POOL_BYTES, 8 * buffer_bytes, min(messages * buffer_bytes, int(most)))
 
 
 def last_error(client: EtcdClient) -> tuple[int, str]:

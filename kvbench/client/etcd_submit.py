@@ -193,6 +193,13 @@ def start_large(link: Any, place: int, buffer: int, size: int) -> None:
 
 
 @kernel
+def window_of_large(link: Any) -> int:
+    """How much of the large message under way the peer would take now."""
+    h2 = link["http2"]
+    return min(int(h2["send_window"]), int(h2["streams"][int(link["large_place"])]["send_window"]))
+
+
+@kernel
 def pump_large(link: Any, shared: Any, arena: Any, tx: Any, at: int, end: int) -> int:
     """Write of the large message under way what windows and ``tx[at:end]`` allow. Returns the position behind it."""
     place = int(link["large_place"])
@@ -202,7 +209,7 @@ def pump_large(link: Any, shared: Any, arena: Any, tx: Any, at: int, end: int) -
     entry = h2["streams"][place]
     while True:
         left = int(link["large_size"]) - int(link["large_sent"])
-        window = min(int(h2["send_window"]), int(entry["send_window"]))
+        window = window_of_large(link)
         space = end - at - RESERVE_BYTES - FRAME_HEADER_BYTES
         piece = min(min(left, FRAME_BYTES_MAX), min(window, space))
         if piece <= 0:

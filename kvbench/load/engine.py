@@ -13,7 +13,7 @@ import numpy.typing as npt
 from kvbench import jit
 from kvbench.client import etcd, zookeeper
 from kvbench.client.dispatch import ETCD, PROTOCOLS, ZOOKEEPER
-from kvbench.load import arrivals, keys, merge, mix, recorder, values
+from kvbench.load import arrivals, keys, merge, mix, recorder, sizing, values
 from kvbench.load.loop import run_phase
 from kvbench.load.plan import Operation, Phase, Plan
 from kvbench.load.protocol import EngineError
@@ -36,19 +36,17 @@ from kvbench.load.records import (
     Clients,
     Loop,
 )
+from kvbench.load.shares import dealt, operation_names, unused_shares
+from kvbench.measure.threads import own_tid, schedstat
 from kvbench.net import table
 from kvbench.net.records import Net
-from kvbench.ops.kinds import KIND_NAMES, Kind
+from kvbench.ops.kinds import Kind
 from kvbench.ops.records import OPERATION, OUTCOME
 from kvbench.ops.results import PhaseResult, ThreadUse
 
-OPEN_LOOP_SLOTS = 65_536
-"""Requests in flight at most in an open loop whose plan sets no limit of its own."""
 NEVER_NS = 1 << 62
-REQUEST_BYTES_MAX = 60_000
-"""Keys and values of one etcd request: what fits HTTP/2's first window of 65,535 bytes with its headers."""
-RX_BYTES_MIN = 65_536
-TX_BYTES_MIN = 65_536
+REQUEST_BYTES_MAX = 64 << 20
+"""What no store takes in one request, whatever its settings; a limit to the buffers that a plan can ask for."""
 OUTCOMES = 4096
 IN_FLIGHT_MIN = 1024
 """Requests that one connection has room for, if there are as many slots: some may get more than their share."""
@@ -84,29 +82,6 @@ class Share:
     failure: BaseException | None = None
 
 
-def dealt(total: int, share: int, shares: int) -> int:
-    """How many of ``total`` things share ``share`` of ``shares`` gets when they are dealt in turn."""
-    return total // shares + (1 if share < total % shares else 0)
-
-
-def schedstat(thread_id: int) -> tuple[int, int]:
-    """CPU time and run delay of a thread of this process in ns (Documentation/scheduler/sched-stats.rst)."""
-    with open(f"/proc/self/task/{thread_id}/schedstat") as file:
-        cpu, delay, _ = file.read().split()
-    return int(cpu), int(delay)
-
-
-def process_cpu_ns() -> int:
-    """User + system time of this process in ns."""
-    return time.process_time_ns()
-
-
-def operation_names(operations: tuple[Operation, ...], watched: bool) -> tuple[str, ...]:
-    """The recorder's operations: the mix's kinds in order, then "watch" when there are watchers."""
-    names = tuple(KIND_NAMES[operation.kind] for operation in operations)
-    return (*names, KIND_NAMES[Kind.WATCH]) if watched else names
-
-
 class FastEngine:
     """Carries out a plan against ``addresses`` (host:port) with ``plan.threads`` load threads.
 
@@ -119,7 +94,7 @@ class FastEngine:
         self.addresses = [split_address(address) for address in addresses]
         self.leases = any(operation.kind in LEASE_KINDS for operation in plan.operations)
         self._check()
-        self.touched: npt.NDArray[np.uint8] = np.zeros(self._keys_reserved(), np.uint8)
+        self.touched: npt.NDArray[np.uint8] = np.zeros(sizing.keys_reserved(plan), np.uint8)
         self.known: npt.NDArray[np.uint8] = np.zeros(len(self.touched), np.uint8)
         self.shares = [self._new_share(number) for number in range(plan.threads)]
         self.inserted = 0
@@ -144,25 +119,16 @@ class FastEngine:
                 "on ZooKeeper a lease is a session, and a session is a connection: set load.connections "
                 f"({plan.connections}) equal to load.clients ({plan.clients}) for lease operations"
             )
-
-        request_bytes = plan.keys.size_bytes + plan.values.bytes_max
-        members = max((operation.keys for operation in plan.operations), default=1)
-        if self.protocol == ETCD and request_bytes * members > REQUEST_BYTES_MAX:
+        if unused_shares(plan.in_flight_max, plan.phases, plan.threads):
             raise EngineError(
-                f"requests of {request_bytes * members:,} bytes are more than the {REQUEST_BYTES_MAX:,} that the fast "
-                "engine sends to etcd: use --engine grpcio, or smaller values"
+                f"at most {plan.in_flight_max} requests in flight (load.max_in_flight) leave some of {plan.threads} "
+                "load threads with nothing to do: use fewer"
             )
-
-    def _keys_reserved(self) -> int:
-        phases = sum(phase.count for phase in self.plan.phases)
-        return self.plan.keys.count + self.plan.preload + min(phases, 50_000_000) + 1_000_000
-
-    def _slots(self, share: int) -> int:
-        plan = self.plan
-        if all(phase.arrival == "closed" for phase in plan.phases):
-            return dealt(plan.clients, share, plan.threads)
-        most = plan.in_flight_max or OPEN_LOOP_SLOTS
-        return max(dealt(most, share, plan.threads), dealt(plan.clients, share, plan.threads), 1)
+        if sizing.request_bytes(plan) > REQUEST_BYTES_MAX:
+            raise EngineError(
+                f"requests may have {sizing.request_bytes(plan):,} bytes, which no store takes; the engine sends up "
+                f"to {REQUEST_BYTES_MAX:,}: use smaller values, or fewer keys in a transaction"
+            )
 
     def _new_share(self, number: int) -> Share:
         plan = self.plan
@@ -170,12 +136,11 @@ class FastEngine:
         watchers = dealt(plan.watchers, number, plan.threads)
         watch_connections = min(watchers, connections)
         every = connections + watch_connections
-        slots = self._slots(number)
-        members = max((operation.keys for operation in plan.operations), default=1)
-        payload_bytes = (members + 2) * (plan.keys.size_bytes + plan.values.bytes_max + 64)
-        tx_bytes = max(TX_BYTES_MIN, 1 << (payload_bytes + 4096).bit_length())
+        slots = sizing.slots(plan, number, plan.threads)
+        payload_bytes = sizing.request_bytes(plan)
+        rx_bytes, tx_bytes = sizing.buffer_bytes(plan, self.protocol)
         first = number * connections % len(self.addresses)
-        net = table.new_net(every, self.addresses[first:] + self.addresses[:first], RX_BYTES_MIN, tx_bytes)
+        net = table.new_net(every, self.addresses[first:] + self.addresses[:first], rx_bytes, tx_bytes)
         requests = np.zeros(slots + watchers, REQUEST)
         place_watchers(requests, slots, plan, connections, watch_connections, number)
         lines = np.full(every, -1, LINE)
@@ -187,7 +152,7 @@ class FastEngine:
             lines=lines,
             free=np.zeros(slots, np.int32),
             ready=np.zeros(slots, np.int32),
-            operations=np.zeros(members + 1, OPERATION),
+            operations=np.zeros(sizing.members(plan) + 1, OPERATION),
             payload=np.zeros(payload_bytes, np.uint8),
             outcomes=np.zeros(OUTCOMES + slots + watchers, OUTCOME),
             touched=self.touched,
@@ -241,7 +206,7 @@ class FastEngine:
         self.touched_before = int(np.count_nonzero(self.touched))
         self._choose(phase, operations)
         self._compile()
-        self.cpu_start_ns = process_cpu_ns()
+        self.cpu_start_ns = time.process_time_ns()
         self.bytes_start = self._bytes()
         self.start_ns = time.monotonic_ns() + (0 if opening else 1_000_000)
         names = operation_names(operations, self.plan.watchers > 0)
@@ -271,10 +236,10 @@ class FastEngine:
         plan = self.plan
         row = share.loop.phase[0]
         slots = len(share.loop.free)
+        in_use = self._in_use(share, phase)
         closed = phase.arrival == "closed"
         kept = {name: int(row[name]) for name in ("connected", "standing")}
         share.loop.phase[:] = 0
-        clients = dealt(plan.clients, share.number, plan.threads) if closed else slots
         fields = {
             **kept,
             "start_ns": self.start_ns,
@@ -295,8 +260,8 @@ class FastEngine:
             "clients": slots,
             "watch_operation": operations,
             "lease_per_connection": int(self.leases and self.protocol == ZOOKEEPER),
-            "free": 0 if closed else slots,
-            "ready_tail": clients if closed and not opening else 0,
+            "free": 0 if closed else in_use,
+            "ready_tail": in_use if closed and not opening else 0,
             "cap_hit_ns": -1,
         }
         for name, value in fields.items():
@@ -307,8 +272,13 @@ class FastEngine:
         requests["state"] = FREE
         requests["scheduled_ns"] = self.start_ns
         requests["connection"] = np.arange(slots) % int(row["load_connections"])
-        share.loop.free[:] = np.arange(slots)[::-1]
+        share.loop.free[:in_use] = np.arange(in_use)[::-1]
         share.loop.ready[:] = np.arange(slots)
+
+    def _in_use(self, share: Share, phase: Phase) -> int:
+        """Slots that a phase may use: all clients in a closed loop, in an open one no more than the cap."""
+        most = sizing.slots_of_phase(self.plan, phase, share.number, self.plan.threads)
+        return min(most, len(share.loop.free))
 
     def _schedule_ns(self, phase: Phase, opening: bool) -> int:
         if opening:
@@ -332,7 +302,7 @@ class FastEngine:
 
     def _run(self, share: Share) -> None:
         """A load thread: pin it, run the kernel, and note what the thread cost."""
-        thread_id = threading.get_native_id()
+        thread_id = own_tid()
         try:
             if self.plan.cpus:
                 os.sched_setaffinity(thread_id, {self.plan.cpus[share.number % len(self.plan.cpus)]})
@@ -402,14 +372,14 @@ class FastEngine:
             self.result,
             duration_ns=max(last_ns, schedule_ns if END_REASONS[ended] == "duration" else 0, 1),
             threads=[share.use for share in self.shares if share.use is not None],
-            in_flight_cap=sum(len(share.loop.free) for share in self.shares),
+            in_flight_cap=sum(self._in_use(share, self.phase) for share in self.shares),
             in_flight_max=sum(int(row["in_flight_max"]) for row in phases),
             cap_reached=sum(int(row["cap_reached"]) for row in phases),
             second_tries=sum(int(row["second_tries"]) for row in phases),
             missing=sum(int(row["missing"]) for row in phases),
             reconnects=sum(int(row["reconnects"]) for row in phases),
             keys_touched=int(np.count_nonzero(self.touched)),
-            cpu_ns=process_cpu_ns() - self.cpu_start_ns,
+            cpu_ns=time.process_time_ns() - self.cpu_start_ns,
             bytes_sent=sent - self.bytes_start[0],
             bytes_received=received - self.bytes_start[1],
             end_reason=END_REASONS[ended],

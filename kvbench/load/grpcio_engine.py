@@ -32,7 +32,7 @@ from kvbench.load.grpcio_worker import Counters, Finished
 from kvbench.load.plan import Phase, Plan
 from kvbench.load.protocol import EngineError
 from kvbench.load.records import END_REASONS
-from kvbench.load.shares import dealt
+from kvbench.load.shares import dealt, unused_shares
 from kvbench.ops.kinds import KIND_NAMES, Kind
 from kvbench.ops.results import PhaseResult
 
@@ -179,6 +179,11 @@ class GrpcioEngine:
             raise EngineError(
                 f"{self.processes} processes, {plan.connections} connections and {plan.clients} clients do not fit: "
                 "there must be a process, every process needs a connection and every connection a client"
+            )
+        if unused_shares(plan.in_flight_max, plan.phases, self.processes):
+            raise EngineError(
+                f"at most {plan.in_flight_max} requests in flight (load.max_in_flight) leave some of "
+                f"{self.processes} processes with nothing to do: use fewer"
             )
         mixes = (plan.operations, *(phase.operations for phase in plan.phases))
         for kind in {operation.kind for operations in mixes for operation in operations} & set(UNSUPPORTED):

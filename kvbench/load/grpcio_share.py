@@ -12,17 +12,14 @@ import numpy.typing as npt
 from kvbench import jit
 from kvbench.client.dispatch import ETCD
 from kvbench.jit import kernel
-from kvbench.load import arrivals, keys, mix, recorder, requests, values
+from kvbench.load import arrivals, keys, mix, recorder, requests, sizing, values
 from kvbench.load.plan import Operation, Phase, Plan
 from kvbench.load.records import LINE, PHASE, REQUEST, SHARED_SLOTS, Choices, Loop
 from kvbench.load.shares import dealt, operation_names
 from kvbench.ops.kinds import Kind
 from kvbench.ops.records import OPERATION, OUTCOME
 
-OPEN_LOOP_SLOTS = 65_536
-"""Requests in flight at most in an open loop whose plan sets no limit of its own."""
 NEVER_NS = 1 << 62
-KEYS_RESERVED_MAX = 50_000_000
 
 
 @kernel
@@ -119,7 +116,6 @@ class Share:
         self.connections = dealt(plan.connections, number, shares)
         self.watchers = dealt(plan.watchers, number, shares)
         self.clients = dealt(plan.clients, number, shares)
-        self.open_slots = max(dealt(plan.in_flight_max or OPEN_LOOP_SLOTS, number, shares), 1)
         self.slots = self.clients
         """The most requests of the current phase in flight at once."""
         self.keyspace = keys.new_keyspace(plan.keys, plan.seed)
@@ -131,24 +127,17 @@ class Share:
 
     def _new_loop(self) -> Loop:
         plan = self.plan
-        mixes = (plan.operations, *(phase.operations for phase in plan.phases))
-        members = max((operation.keys for operations in mixes for operation in operations), default=1)
-        payload_bytes = (members + 2) * (plan.keys.size_bytes + plan.values.bytes_max + 64)
-        counts = sum(phase.count for phase in plan.phases)
-        reserved = plan.keys.count + plan.preload + min(counts, KEYS_RESERVED_MAX) + 1_000_000
-        closed = all(phase.arrival == "closed" for phase in plan.phases)
-        slots = max(self.clients, 1) if closed else max(self.clients, self.open_slots)
         return Loop(
             phase=np.zeros(1, PHASE),
             shared=np.zeros(SHARED_SLOTS, np.int64),
-            requests=np.zeros(slots, REQUEST),
+            requests=np.zeros(max(sizing.slots(plan, self.number, self.shares), 1), REQUEST),
             lines=np.zeros(1, LINE),
             free=np.zeros(1, np.int32),
             ready=np.zeros(1, np.int32),
-            operations=np.zeros(members + 1, OPERATION),
-            payload=np.zeros(payload_bytes, np.uint8),
+            operations=np.zeros(sizing.members(plan) + 1, OPERATION),
+            payload=np.zeros(sizing.request_bytes(plan), np.uint8),
             outcomes=np.zeros(1, OUTCOME),
-            touched=np.zeros(reserved, np.uint8),
+            touched=np.zeros(sizing.keys_reserved(plan), np.uint8),
             scratch=np.zeros(16, np.uint8),
         )
 
@@ -157,7 +146,8 @@ class Share:
         operations = phase.operations or self.plan.operations
         names = operation_names(operations, self.plan.watchers > 0)
         longest_s = phase.duration_s + 2 * self.plan.timeout_s if phase.duration_s else 0.0
-        self.slots = self.clients if phase.arrival == "closed" else self.open_slots
+        most = sizing.slots_of_phase(self.plan, phase, self.number, self.shares)
+        self.slots = min(most, len(self.loop.requests))
         self.choices = Choices(
             keyspace=self.keyspace,
             values=self.values,

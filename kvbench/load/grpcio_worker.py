@@ -21,6 +21,7 @@ import numpy.typing as npt
 from kvbench.load.credentials import Credentials
 from kvbench.load.plan import Phase, Plan
 from kvbench.load.protocol import EngineError
+from kvbench.measure.threads import own_tid, schedstat
 from kvbench.ops.results import PhaseResult, ThreadUse
 
 REPORT_S = 0.1
@@ -163,12 +164,12 @@ class Worker:
             self._run.stop(self._stop)
         reporting = threading.Event()
         reports = threading.Thread(target=self._report, args=(reporting,), name="reports", daemon=True)
-        cpu_ns, used, wall_ns = time.process_time_ns(), schedstat(), time.monotonic_ns()
+        cpu_ns, used, wall_ns = time.process_time_ns(), schedstat(own_tid()), time.monotonic_ns()
         reports.start()
         try:
             await self._run.run()
         finally:
-            cpu, delay = (after - before for before, after in zip(used, schedstat(), strict=True))
+            cpu, delay = (after - before for before, after in zip(used, schedstat(own_tid()), strict=True))
             use = ThreadUse(time.monotonic_ns() - wall_ns, cpu, delay, self._run.send_lag_ns_max)
             cpu_ns = time.process_time_ns() - cpu_ns
             reporting.set()
@@ -218,13 +219,6 @@ class Worker:
             connected=self._session.connected,
         )
         self._reporter.tell("progress", counters)
-
-
-def schedstat() -> tuple[int, int]:
-    """CPU time and run delay of the calling thread in ns (kernel documentation, scheduler/sched-stats)."""
-    with open(f"/proc/self/task/{threading.get_native_id()}/schedstat", "rb") as file:
-        cpu, delay, _ = file.read().split()
-    return int(cpu), int(delay)
 
 
 def read_orders(pipe: Pipe, worker: Worker) -> None:

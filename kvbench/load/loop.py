@@ -46,16 +46,20 @@ def connect_due(loop: Any, net: Any, now: int) -> None:
 
 @kernel
 def receive(loop: Any, clients: Any, net: Any, record: Any, connection: int, now: int) -> int:
-    """Decode all that was read. Returns 0, or a negative code when the connection must be broken."""
+    """Decode what was read. Returns 0, or a negative code when the connection must be broken.
+
+    ``more`` stays set when the protocol waits for room in tx: ``flush_dirty`` comes back once all of it is sent.
+    """
     row = net.connections[connection]
     protocol = int(loop.phase[0]["protocol"])
     was_ready = row["ready"]
-    result = 0
-    row["more"] = 1
-    while row["more"] == 1 and result >= 0:
-        row["more"] = 0
+    while True:
         result = dispatch.receive(protocol, clients.etcd, clients.zookeeper, net, connection, now, loop.outcomes, 0)
-        outcomes.handle_outcomes(loop, record, max(result, 0), now)
+        if result <= 0:
+            break
+        outcomes.handle_outcomes(loop, record, result, now)
+        if row["more"] == 0:
+            break
     if was_ready == 0 and row["ready"] == 1:
         outcomes.connection_ready(loop, net, connection, now)
     return min(result, 0)
@@ -72,7 +76,7 @@ def flush_dirty(loop: Any, clients: Any, choices: Any, net: Any, record: Any, no
         if row["state"] != OPEN:
             continue
         result = table.flush(net, connection, now)
-        if result >= 0 and row["more"] == 1:
+        if result >= 0 and row["more"] == 1 and row["wants_write"] == 0:
             result = receive(loop, clients, net, record, connection, now)
         if result < 0:
             outcomes.break_connection(loop, clients, net, record, connection, now)
@@ -90,6 +94,8 @@ def handle_readable(loop: Any, clients: Any, choices: Any, net: Any, record: Any
         now = clock.monotonic_ns(loop.scratch)
         recorder.roll(record, now)
         result = receive(loop, clients, net, record, connection, now)
+    elif status == table.READ_FULL and net.connections[connection]["more"] == 1:
+        table.pause(net, connection)
     elif status != table.READ_NONE:
         result = status
     if result < 0:
@@ -163,7 +169,8 @@ def housekeeping(loop: Any, clients: Any, net: Any, record: Any, now: int) -> No
                 continue
             if dispatch.tick(protocol, clients.etcd, clients.zookeeper, net, connection, now) < 0:
                 outcomes.break_connection(loop, clients, net, record, connection, now)
-            elif net.connections[connection]["more"] == 1:
+            elif net.connections[connection]["more"] == 1 or loop.lines[connection]["head"] >= 0:
+                # What blocked a waiting request may be shared with other connections, whose events do not show here.
                 table.mark_dirty(net, connection)
 
 

@@ -1,6 +1,6 @@
 """How a plan is divided: into load threads, processes or machines."""
 
-from kvbench.load.plan import Operation
+from kvbench.load.plan import Operation, Phase
 from kvbench.ops.kinds import KIND_NAMES, Kind
 
 
@@ -13,3 +13,8 @@ def operation_names(operations: tuple[Operation, ...], watched: bool) -> tuple[s
     """The recorder's operations: the mix's kinds in order, then "watch" when there are watchers."""
     names = tuple(KIND_NAMES[operation.kind] for operation in operations)
     return (*names, KIND_NAMES[Kind.WATCH]) if watched else names
+
+
+def unused_shares(in_flight_max: int, phases: tuple[Phase, ...], shares: int) -> bool:
+    """Whether an open loop's cap (0: none) leaves some of the shares without a single request."""
+    return 0 < in_flight_max < shares and any(phase.arrival != "closed" for phase in phases)

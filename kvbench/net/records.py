@@ -32,8 +32,8 @@ CONNECTION = np.dtype(
         ("rx_end", np.int32),
         ("tx_start", np.int32),  # unsent bytes: tx[base + tx_start : base + tx_end], base = connection * tx_bytes
         ("tx_end", np.int32),
-        ("wants_write", np.int32),  # 1: EPOLLOUT is armed
-        ("more", np.int32),  # 1: the protocol stopped for lack of outcome space; call receive again
+        ("wants_write", np.int32),  # 1: EPOLLOUT is armed; 2: and nothing else (``table.pause``)
+        ("more", np.int32),  # 1: the protocol stopped for lack of outcome space or room in tx; call receive again
         ("eof", np.int32),  # 1: the peer closed its side
         ("dirty", np.int32),  # 1: in the list of connections to flush
         ("failures", np.int32),  # connects that failed in a row

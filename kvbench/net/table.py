@@ -217,7 +217,7 @@ def read(net: Any, connection: int, now: int) -> int:
     start, end = int(record["rx_start"]), int(record["rx_end"])
     if start == end:
         start = end = 0
-    elif end > net.rx_bytes // 2:
+    elif start > 0 and end > net.rx_bytes // 2:
         copy(net.rx, base, net.rx, base + start, end - start)
         end -= start
         start = 0
@@ -237,6 +237,19 @@ def read(net: Any, connection: int, now: int) -> int:
             return READ_NONE
     record["eof"] = 1
     return READ_CLOSED
+
+
+@kernel
+def pause(net: Any, connection: int) -> None:
+    """The read buffer is full and the protocol waits for room to write: wait for that only.
+
+    ``flush`` goes back to waiting for input once it could send something. When nothing waits to be sent, input is what
+    there is to wait for, and nothing changes.
+    """
+    record = net.connections[connection]
+    if record["wants_write"] == 1:
+        record["wants_write"] = 2
+        control(net, libc.EPOLL_CTL_MOD, int(record["fd"]), libc.EPOLLOUT, connection)
 
 
 @kernel

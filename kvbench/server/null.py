@@ -20,7 +20,6 @@ from kvbench.server import null_net
 
 HOST = "127.0.0.1"
 CONNECTIONS_MAX = 4096
-VALUE_BYTES_MAX = 8192
 PR_SET_PDEATHSIG = 1
 PARENT_CHECK_S = 1.0
 
@@ -61,14 +60,16 @@ def number_within(least: int, most: int) -> Callable[[str], int]:
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m kvbench.server.null", description=(__doc__ or "").splitlines()[0])
-    size = number_within(0, VALUE_BYTES_MAX)
+    size = number_within(0, null_net.VALUE_BYTES_MAX)
     parser.add_argument("--protocol", choices=("etcd", "zookeeper", "bare"), required=True)
     parser.add_argument("--port", type=number_within(0, 65535), default=0, help="0: any free port")
     parser.add_argument("--cpu", type=number_within(0, 4095), default=None, help="the one core to run on")
     parser.add_argument(
         "--connections", type=number_within(1, 65536), default=CONNECTIONS_MAX, help="most connections at once"
     )
-    parser.add_argument("--value-bytes", type=size, default=256, help="size of the values that reads find")
+    parser.add_argument(
+        "--value-bytes", type=size, default=256, help="size of the values that reads find, and that writes may have"
+    )
     parser.add_argument("--request-bytes", type=int, default=512, help="bare: bytes that make a request")
     parser.add_argument("--response-bytes", type=int, default=64, help="bare: bytes of each answer")
     return parser.parse_args(arguments)

@@ -13,7 +13,14 @@ from kvbench.net.records import OPEN
 from kvbench.rt.buffer import copy
 from kvbench.rt.clock import monotonic_ns
 from kvbench.server import null_net
-from kvbench.server.null_etcd_answers import ANSWER_BYTES_MAX, INTERNAL, UNIMPLEMENTED, write_answer
+from kvbench.server.null_etcd_answers import (
+    INTERNAL,
+    KEY_ECHO_BYTES_MAX,
+    RESOURCE_EXHAUSTED,
+    UNIMPLEMENTED,
+    answer_range,
+    write_answer,
+)
 from kvbench.server.null_etcd_records import LINK, SHARED, NullEtcd, new_null_etcd
 from kvbench.wire import etcd_methods, grpc, grpc_pool, http2, http2_frames
 from kvbench.wire.http2_records import (
@@ -21,8 +28,6 @@ from kvbench.wire.http2_records import (
     EVENT_DATA,
     EVENT_HEADERS,
     EVENT_RESET,
-    EVENT_SETTINGS,
-    EVENT_WINDOW,
     FLAG_END_HEADERS,
     FLAG_END_STREAM,
     FRAME_BYTES_MAX,
@@ -34,8 +39,12 @@ from kvbench.wire.http2_records import (
 __all__ = ["LINK", "SHARED", "NullEtcd", "new_null_etcd", "serve_connection", "serve_etcd"]
 
 
-ANSWER_ROOM_BYTES = ANSWER_BYTES_MAX + 1024
+ANSWER_ROOM_BYTES = FRAME_BYTES_MAX + 1024
 """Room in tx that one event may need."""
+SMALL_VALUE_BYTES_MAX = 8192
+"""An answer with a larger value may not fit one frame: it is put together in the pool, and sent from there."""
+LARGE_ANSWER_BYTES = KEY_ECHO_BYTES_MAX + 256
+"""What an answer with a large value may need beside the value."""
 RX_BYTES = 1 << 17
 TX_BYTES = 1 << 17
 
@@ -74,6 +83,8 @@ def serve_connection(null: Any, net: Any, connection: int) -> int:
     event["tx_at"] = start
     kind = 0
     while True:
+        if link["owed"] > 0:
+            pay(link, shared, arena, tx, limit)
         if limit - event["tx_at"] < ANSWER_ROOM_BYTES:
             record["more"] = 1
             break
@@ -86,8 +97,6 @@ def serve_connection(null: Any, net: Any, connection: int) -> int:
             break
         elif kind == EVENT_RESET:
             forget(link, shared, arena, int(event["place"]))
-        elif (kind == EVENT_WINDOW or kind == EVENT_SETTINGS) and link["owed"] > 0:
-            pay(link, shared, arena, tx, limit)
     record["rx_start"] = event["rx_at"] - rx_base
     if event["tx_at"] != start:
         record["tx_end"] = event["tx_at"] - tx_base
@@ -102,7 +111,7 @@ def forget(link: Any, shared: Any, arena: Any, place: int) -> None:
     call = link["calls"][place]
     grpc.release(call, shared["pool"], arena)
     if call["owed_at"] >= 0:
-        grpc_pool.give(shared["pool"], arena, int(call["owed_at"]), int(call["owed_size"]))
+        grpc_pool.give(shared["pool"], arena, int(call["owed_at"]), int(call["owed_room"]))
         call["owed_at"] = -1
         link["owed"] -= 1
 
@@ -208,6 +217,13 @@ def answer(link: Any, shared: Any, arena: Any, tx: Any, place: int, buf: Any, at
         body = http2_frames.write_frame_header(tx, frame, size, HEADERS, FLAG_END_HEADERS, stream)
         copy(tx, body, shared["headers"], 0, size)
         frame = body + size
+    if method == etcd_methods.RANGE and shared["value_bytes"] > SMALL_VALUE_BYTES_MAX:
+        status = owe_large(link, shared, arena, place, buf, at, end)
+        if status == 0:
+            event["tx_at"] = frame
+        else:
+            refuse(link, shared, tx, place, status)
+        return
     body = frame + FRAME_HEADER_BYTES
     to = write_answer(shared, method, call, buf, at, end, tx, body + grpc.PREFIX_BYTES)
     if to < 0:
@@ -253,7 +269,33 @@ def owe(link: Any, shared: Any, arena: Any, place: int, tx: Any, at: int, size: 
     if buffer < 0:
         return
     copy(arena, buffer, tx, at, size)
+    note_owed(link, call, buffer, size, size, ends)
+
+
+@kernel
+def owe_large(link: Any, shared: Any, arena: Any, place: int, buf: Any, at: int, end: int) -> int:
+    """Put the answer to a Range together in the pool, from where ``pay`` sends it. Returns 0 or a gRPC status."""
+    call = link["calls"][place]
+    room = int(shared["value_bytes"]) + LARGE_ANSWER_BYTES
+    buffer = grpc_pool.take(shared["pool"], arena, room)
+    if buffer < 0:
+        return RESOURCE_EXHAUSTED
+    body = buffer + grpc.PREFIX_BYTES
+    to = answer_range(shared, buf, at, end, arena, body)
+    if to < 0:
+        grpc_pool.give(shared["pool"], arena, buffer, room)
+        return -to
+    grpc.write_prefix(arena, buffer, to - body)
+    call["greeted"] = 1
+    note_owed(link, call, buffer, room, to - buffer, True)
+    return 0
+
+
+@kernel
+def note_owed(link: Any, call: Any, buffer: int, room: int, size: int, ends: bool) -> None:
+    """A response of ``size`` bytes waits in the pool, in a buffer that was taken as one of ``room`` bytes."""
     call["owed_at"] = buffer
+    call["owed_room"] = room
     call["owed_size"] = size
     call["owed_sent"] = 0
     call["owed_ends"] = 1 if ends else 0
@@ -263,17 +305,24 @@ def owe(link: Any, shared: Any, arena: Any, place: int, tx: Any, at: int, size: 
 @kernel
 def pay(link: Any, shared: Any, arena: Any, tx: Any, limit: int) -> None:
     """Send what is owed as far as windows and tx allow."""
-    event = shared["http2"]["event"]
     h2 = link["http2"]
     for place in range(h2["ring"]):
-        call, entry = link["calls"][place], h2["streams"][place]
-        if entry["id"] == 0 or call["owed_at"] < 0:
-            continue
+        if h2["streams"][place]["id"] != 0 and link["calls"][place]["owed_at"] >= 0:
+            pay_one(link, shared, arena, tx, limit, place)
+
+
+@kernel
+def pay_one(link: Any, shared: Any, arena: Any, tx: Any, limit: int, place: int) -> None:
+    """Send what one call is owed, as far as windows and tx allow."""
+    event = shared["http2"]["event"]
+    h2 = link["http2"]
+    call, entry = link["calls"][place], h2["streams"][place]
+    while call["owed_at"] >= 0 and limit - event["tx_at"] >= ANSWER_ROOM_BYTES:
         left = int(call["owed_size"]) - int(call["owed_sent"])
         window = min(int(h2["send_window"]), int(entry["send_window"]))
-        piece = min(min(left, window), min(FRAME_BYTES_MAX, limit - int(event["tx_at"]) - 256))
+        piece = min(min(left, window), FRAME_BYTES_MAX)
         if piece <= 0:
-            continue
+            return
         event["stream"] = entry["id"]
         at = http2_frames.write_frame_header(tx, int(event["tx_at"]), piece, DATA, 0, int(entry["id"]))
         copy(tx, at, arena, call["owed_at"] + call["owed_sent"], piece)
@@ -282,7 +331,7 @@ def pay(link: Any, shared: Any, arena: Any, tx: Any, limit: int) -> None:
         entry["send_window"] -= piece
         call["owed_sent"] += piece
         if piece == left:
-            grpc_pool.give(shared["pool"], arena, int(call["owed_at"]), int(call["owed_size"]))
+            grpc_pool.give(shared["pool"], arena, int(call["owed_at"]), int(call["owed_room"]))
             call["owed_at"] = -1
             link["owed"] -= 1
             if call["owed_ends"] == 1:

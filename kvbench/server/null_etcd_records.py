@@ -5,11 +5,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kvbench.server.null_net import VALUE_BYTES_MAX
 from kvbench.wire import grpc, grpc_pool, http2_records, protobuf
 from kvbench.wire.http2_records import RING_MAX
 
-VALUE_BYTES_MAX = 8192
 BLOCK_BYTES_MAX = 64
+ARENA_BYTES = 64 << 20
+"""Memory that is never used is never touched."""
 
 CALL = np.dtype(
     [
@@ -18,6 +20,7 @@ CALL = np.dtype(
         ("greeted", np.int64),  # 1: the response's headers are sent
         ("watch_id", np.int64),
         ("owed_at", np.int64),  # a response that the windows did not let through, in the pool; -1: none
+        ("owed_room", np.int64),  # size that its buffer was taken with
         ("owed_size", np.int64),
         ("owed_sent", np.int64),
         ("owed_ends", np.int64),  # 1: trailers follow it
@@ -69,7 +72,11 @@ class NullEtcd(NamedTuple):
 
 
 def new_null_etcd(connections: int, value_bytes: int = 256, streams: int = 1024) -> NullEtcd:
-    """State for a number of connections. Raises ValueError when a value is larger than VALUE_BYTES_MAX."""
+    """State for a number of connections. Raises ValueError when a value is larger than VALUE_BYTES_MAX.
+
+    The arena has room for as many answers with a value as one connection has streams: a client that asks for large
+    values takes in what it asked for.
+    """
     if not 0 <= value_bytes <= VALUE_BYTES_MAX:
         raise ValueError(f"the null server's values have 0 to {VALUE_BYTES_MAX} bytes, not {value_bytes}")
     links, shared = np.zeros(connections, LINK), np.zeros(1, SHARED)
@@ -80,4 +87,4 @@ def new_null_etcd(connections: int, value_bytes: int = 256, streams: int = 1024)
     shared["revision"] = 1
     shared["value_bytes"] = value_bytes
     shared["pool"]["lists"] = -1
-    return NullEtcd(links, shared, np.zeros(64 << 20, np.uint8))
+    return NullEtcd(links, shared, np.zeros(ARENA_BYTES + streams * 2 * value_bytes, np.uint8))

@@ -35,6 +35,8 @@ OPENED, RECEIVED, GONE = 1, 2, 3
 LISTENER_TAG = 1 << 32
 """epoll tag of the listening socket, beyond all connection numbers."""
 BACKLOG = 4096
+VALUE_BYTES_MAX = 1 << 20
+"""Largest values that reads find."""
 
 
 def listen(host: str, port: int) -> tuple[int, int]:
@@ -141,6 +143,8 @@ def service(net: Any, connection: int, mask: int, now: int) -> int:
             return GONE
         if got == table.READ_SOME:
             what = RECEIVED
+        elif got == table.READ_FULL and record["more"] == 1:
+            table.pause(net, connection)
     return what
 
 

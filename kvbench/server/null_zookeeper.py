@@ -18,7 +18,7 @@ from kvbench.server import null_net
 from kvbench.wire import jute, jute_replies, jute_requests
 
 RX_BYTES = 1 << 17
-"""The largest request it takes."""
+"""The largest request it takes, unless reads find values as large."""
 ANSWER_GROWTH = 4
 """An answer has at most so many times its request's bytes: a multi of setData of the root has a Stat for each.
 Beside that, at most the value and ANSWER_BYTES."""
@@ -215,7 +215,8 @@ def serve(null: Any, net: Any, listener: int, ready: Any, stop: Any) -> int:
 
 def serve_zookeeper(listener: int, connections: int, stop: Any, value_bytes: int = 256) -> int:
     """Serve on a listening descriptor until ``stop`` (int64[1]) is not 0. Returns 0, or -errno."""
-    tx_bytes = ANSWER_GROWTH * RX_BYTES + value_bytes + 2 * ANSWER_BYTES
-    net = table.new_net(connections, [], RX_BYTES, tx_bytes)
+    rx_bytes = max(RX_BYTES, value_bytes + RX_BYTES // 2)
+    tx_bytes = ANSWER_GROWTH * rx_bytes + value_bytes + 2 * ANSWER_BYTES
+    net = table.new_net(connections, [], rx_bytes, tx_bytes)
     null = new_null_zookeeper(connections, value_bytes)
     return int(serve(null, net, listener, null_net.new_ready(net), stop))

@@ -146,7 +146,7 @@ class Script:
         return self.decode(now)
 
     def decode(self, now: int = NOW) -> list[Any]:
-        """Call receive until it has nothing more to say."""
+        """Call receive until it has nothing more to say, or waits for room to write."""
         found: list[Any] = []
         while True:
             self.row["more"] = 0
@@ -155,7 +155,7 @@ class Script:
                 self.code = int(count)
                 return found
             found += [self.outcomes[i].copy() for i in range(count)]
-            if self.row["more"] == 0:
+            if self.row["more"] == 0 or count == 0:
                 break
         if self.row["rx_start"] == self.row["rx_end"]:
             self.row["rx_start"] = self.row["rx_end"] = 0

@@ -97,6 +97,40 @@ def test_a_large_request_goes_out_piece_by_piece(initial: int, tx: int) -> None:
     assert script.submit(operation(Kind.PUT, b"other", b"v"), 2) == 1
 
 
+def test_a_large_request_goes_on_when_tx_has_left_or_the_window_opens() -> None:
+    script = Script(greet=False, tx=8192, payload=40_000).open()
+    assert script.submit(operation(Kind.PUT, b"k", b"v" * 30_000), 1) == 1
+    assert script.row["more"] == 1  # room in tx is what it waits for
+    script.raw(100)
+    assert script.decode() == []
+    assert script.row["more"] == 1
+    sent = 0
+    while script.row["more"] == 1:
+        sent += len(script.raw())
+        assert script.decode() == []
+    assert sent + len(script.raw()) > 30_000
+    assert int(script.link["large_place"]) == -1
+    script = Script(greet=False, tx=8192, payload=40_000).open((4, 1000))
+    assert script.submit(operation(Kind.PUT, b"k", b"v" * 30_000), 1) == 1
+    assert script.row["more"] == 0  # only the server can open the window
+    script.raw()
+    assert script.submit(operation(Kind.PUT, b"other", b"v"), 2) == 0
+    assert int(script.net.dirty[0]) == 0  # nothing to flush, else the loop would come back at once, for ever
+
+
+def test_frames_that_need_answers_wait_for_room() -> None:
+    script = Script(tx=4096)
+    pings = [frame(PING, 0, 0, b"%08d" % number) for number in range(400)]
+    assert script.give(b"".join(pings)) == []
+    assert script.row["more"] == 1
+    answers: list[Any] = []
+    while script.row["more"] == 1:
+        answers += script.frames()
+        assert script.decode() == []
+    answers += script.frames()
+    assert [payload for _, _, _, payload in answers] == [b"%08d" % number for number in range(400)]
+
+
 def test_a_large_request_whose_answer_comes_early() -> None:
     script = Script(payload=400_000)
     assert script.submit(operation(Kind.PUT, b"k", b"v" * 300_000), 1) == 1

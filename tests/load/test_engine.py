@@ -2,19 +2,23 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
-from kvbench.load.engine import FastEngine, dealt
-from kvbench.load.plan import Operation, Phase
+from kvbench.calibrate import null_server
+from kvbench.load.engine import FastEngine
+from kvbench.load.plan import Operation, Phase, Values
 from kvbench.load.protocol import EngineError
+from kvbench.load.shares import dealt
 from kvbench.ops.errors import ErrorCode
 from kvbench.ops.kinds import Kind
 from kvbench.ops.results import RESPONSE, SERVICE, WAIT, PhaseResult
 from tests.load.engine_runs import errors_by_code, plan, run, run_plan
+from tests.naive import http2
 
 pytestmark = pytest.mark.slow
 
@@ -94,6 +98,92 @@ def test_mix_follows_the_weights(null_etcd: str) -> None:
 def test_keys_touched_counts_distinct_keys(null_etcd: str) -> None:
     (result,) = run_plan(plan(), "etcd", [null_etcd], Phase("measure", count=200))
     assert 100 < result.keys_touched <= 200
+
+
+@pytest.mark.parametrize("kind", ["etcd", "zookeeper"])
+def test_large_values_are_written_and_read(kind: str) -> None:
+    operations = (Operation(Kind.PUT, 1.0), Operation(Kind.GET, 1.0))
+    what = plan(operations=operations, values=Values(sizes_bytes=(300_000,)))
+    with null_server(kind, None, ("--value-bytes", "300000", "--connections", "8")) as address:
+        (result,) = run_plan(what, kind, [address], Phase("measure", count=200))
+    check_complete(result, 200)
+    puts, gets = (int(count) for count in result.completed.sum(axis=0))
+    assert puts * 300_000 < result.bytes_sent < puts * 305_000 + gets * 1000
+    assert gets * 300_000 < result.bytes_received < gets * 305_000 + puts * 1000
+
+
+def test_requests_that_no_store_takes_are_refused_by_name() -> None:
+    with pytest.raises(EngineError, match="smaller values"):
+        FastEngine(plan(Kind.TXN, values=Values(sizes_bytes=(64 << 20,))), "etcd", ["127.0.0.1:1"])
+
+
+def until(true: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    """Wait for something to come true."""
+    give_up = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+PINGS = 400_000
+"""Their answers are more bytes than sockets on loopback take in (about 3 MB) while nobody reads."""
+
+
+def ping_without_reading(
+    listener: socket.socket, released: threading.Event, answers: list[bytes], over: threading.Event
+) -> None:
+    """An HTTP/2 server that sends more pings than the client can answer while nobody reads, then reads all answers."""
+    connection, _ = listener.accept()
+    with connection:
+        connection.sendall(http2.settings())
+        received = b""
+        while len(received) < len(http2.PREFACE):
+            received += connection.recv(len(http2.PREFACE) - len(received))
+        sending = threading.Thread(
+            target=connection.sendall,
+            args=(b"".join(http2.frame(http2.PING, 0, 0, b"%08d" % number) for number in range(PINGS)),),
+        )
+        sending.start()
+        released.wait()
+        received = b""
+        while len(answers) < PINGS and (chunk := connection.recv(1 << 16)):
+            received += chunk
+            whole = 0
+            while len(received) - whole >= 9 + (size := int.from_bytes(received[whole : whole + 3], "big")):
+                if received[whole + 3] == http2.PING:
+                    answers.append(received[whole + 9 : whole + 17])
+                whole += 9 + size
+            received = received[whole:]
+        sending.join()
+        over.wait()
+
+
+def test_a_server_that_does_not_read_is_not_given_up() -> None:
+    released, over, answers = threading.Event(), threading.Event(), list[bytes]()
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        server = threading.Thread(target=ping_without_reading, args=(listener, released, answers, over), daemon=True)
+        server.start()
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        engine = FastEngine(plan(clients=1, connections=1, timeout_s=60.0), "etcd", [address])
+        try:
+            engine.open()
+            engine.start_phase(Phase("measure", count=1))
+            net = engine.shares[0].net
+            until(lambda: net.connections["wants_write"][0] == 2)
+            released.set()
+            until(lambda: len(answers) == PINGS)
+            engine.stop_phase()
+            engine.stop_phase()
+            result = engine.finish_phase()
+        finally:
+            engine.close()
+            over.set()
+        server.join()
+    assert answers == [b"%08d" % number for number in range(PINGS)]
+    assert result.reconnects == 0
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from kvbench.load.admin import connect
 from kvbench.load.credentials import Credentials
 from kvbench.load.engine import FastEngine
 from kvbench.load.plan import Keys, Operation, Phase, Plan, Values
-from kvbench.load.protocol import EngineError
 from kvbench.ops.errors import ErrorCode
 from kvbench.ops.kinds import Kind
 from kvbench.ops.results import PhaseResult
@@ -144,9 +143,42 @@ def test_leases_are_granted_kept_and_revoked(fixture: str, request: pytest.Fixtu
     assert kept > granted > 4
 
 
-def test_requests_beyond_the_first_window_are_refused_by_name(etcd: RunningTarget) -> None:
-    with pytest.raises(EngineError, match="--engine grpcio"):
-        FastEngine(plan(values=Values(sizes_bytes=(300_000,))), "etcd", [address_of(etcd)])
+@pytest.mark.parametrize("fixture", ["etcd", "zookeeper"])
+def test_large_values_are_written_and_read(fixture: str, request: pytest.FixtureRequest) -> None:
+    target: RunningTarget = request.getfixturevalue(fixture)
+    operations = (Operation(Kind.PUT, 1.0), Operation(Kind.GET, 1.0))
+    what = plan(
+        operations=operations, keys=prefixed("large", count=20), values=Values(sizes_bytes=(300_000,)), preload=20
+    )
+    (result,) = prepared(target, what, Phase("measure", count=200))
+    assert errors_by_code(result) == {}
+    puts, gets = (int(count) for count in result.completed.sum(axis=0))
+    assert puts + gets == 200
+    assert result.missing == 0
+    assert puts * 300_000 < result.bytes_sent < puts * 305_000 + gets * 1000
+    assert gets * 300_000 < result.bytes_received < gets * 305_000 + puts * 1000
+
+
+LIMITS = [
+    ("etcd", 1_600_000, ErrorCode.INVALID_ARGUMENT),  # --max-request-bytes: 1.5 MiB
+    ("etcd", 4_000_000, ErrorCode.RESOURCE_EXHAUSTED),  # the server's gRPC layer: 512 KiB more
+    ("zookeeper", 1_040_000, 0),
+    ("zookeeper", 1_100_000, ErrorCode.REQUEST_TOO_LARGE),  # jute.maxbuffer: 1 MiB; it would break the connection
+]
+
+
+@pytest.mark.parametrize(("fixture", "size", "code"), LIMITS)
+def test_values_beyond_a_stores_limit_are_errors_by_code(
+    fixture: str, size: int, code: int, request: pytest.FixtureRequest
+) -> None:
+    target: RunningTarget = request.getfixturevalue(fixture)
+    values = Values(sizes_bytes=(256, size), distribution="weighted", weights=(0.5, 0.5))
+    (result,) = prepared(target, plan(keys=prefixed(f"limit-{size}"), values=values), Phase("measure", count=60))
+    errors = errors_by_code(result)
+    assert set(errors) == ({code} if code else set())
+    assert result.completed.sum() + sum(errors.values()) == 60
+    assert 10 < result.completed.sum() <= 60
+    assert result.reconnects == 0
 
 
 def test_a_member_that_dies_costs_errors_not_the_run(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -1,5 +1,6 @@
 """The connection table on real sockets: connect and back off, wait, read, write, and what peers do to it."""
 
+import contextlib
 import os
 import socket
 import struct
@@ -106,6 +107,28 @@ def test_connect() -> None:
         assert not os.get_blocking(int(record["fd"]))
         assert not os.get_inheritable(int(record["fd"]))
         assert table.wait(net, 0) == 0
+
+
+def test_a_paused_connection_waits_for_room_only_until_it_has_sent() -> None:
+    with connected(BYTES, 1 << 20) as (net, peer):
+        record = net.connections[1]
+        table.pause(net, 1)
+        assert int(record["wants_write"]) == 0  # nothing waits to be sent
+        peer.sendall(b"input")
+        while record["wants_write"] == 0:
+            queue(net, 1, bytes(table.room(net, 1)))
+            assert table.flush(net, 1, NOW) == 0
+        assert wait_for(net, 1) == libc.EPOLLIN
+        table.pause(net, 1)
+        assert (int(record["wants_write"]), table.wait(net, 0)) == (2, 0)
+        peer.setblocking(False)
+        while record["wants_write"] != 0:
+            with contextlib.suppress(BlockingIOError):
+                while peer.recv(1 << 20):
+                    pass
+            assert wait_for(net, 1) & libc.EPOLLOUT
+            assert table.flush(net, 1, NOW) == 0
+        assert wait_for(net, 1) == libc.EPOLLIN
 
 
 def test_a_refused_connection_is_tried_again_later_and_later() -> None:

@@ -181,9 +181,9 @@ PUT_PATH = methods.PUT.path.encode()
 class Raw:
     """The null server's connection without sockets."""
 
-    def __init__(self, *settings: tuple[int, int], tx: int = null_etcd.TX_BYTES) -> None:
+    def __init__(self, *settings: tuple[int, int], tx: int = null_etcd.TX_BYTES, value: int = VALUE_BYTES) -> None:
         self.net = table.new_net(1, [], null_etcd.RX_BYTES, tx)
-        self.state = null_etcd.new_null_etcd(1, VALUE_BYTES)
+        self.state = null_etcd.new_null_etcd(1, value)
         self.row = self.net.connections[0]
         self.row["state"] = OPEN
         self.code = 0
@@ -225,6 +225,18 @@ def put(stream: int, value: bytes = b"v", key: bytes = b"k") -> bytes:
     pieces = [body[at : at + 16384] for at in range(0, len(body), 16384)]
     data = b"".join(frame(DATA, 0, stream, piece) for piece in pieces[:-1])
     return head + data + frame(DATA, END_STREAM, stream, pieces[-1])
+
+
+def get(stream: int, key: bytes = b"k") -> bytes:
+    head = frame(HEADERS, END_HEADERS, stream, fields_block(methods.RANGE.path.encode()))
+    return head + frame(DATA, END_STREAM, stream, framed(messages.RangeRequest(key=key)))
+
+
+def body_of(frames: list[tuple[int, int, int, bytes]], stream: int) -> bytes:
+    """The DATA of one stream; every frame keeps to the largest size."""
+    pieces = [payload for kind, _, number, payload in frames if kind == DATA and number == stream]
+    assert max(map(len, pieces)) <= 16384
+    return b"".join(pieces)
 
 
 def kinds(frames: list[tuple[int, int, int, bytes]]) -> list[tuple[int, int, int]]:
@@ -322,6 +334,38 @@ def test_more_answers_than_tx_holds() -> None:
     assert raw.live() == (0, 0, 0)
 
 
+@pytest.mark.parametrize("value", [8192, 8193, 70_000])
+@pytest.mark.parametrize("tx", [20_000, null_etcd.TX_BYTES])
+def test_large_values_come_in_pieces(value: int, tx: int) -> None:
+    raw = Raw((4, 1 << 20), tx=tx, value=value)
+    answer = raw.give(http2.window_update(0, 1 << 20) + get(1) + get(3) + get(5, b"k" * 5000) + put(7))
+    for stream in (1, 3):
+        (found,) = messages.RangeResponse.FromString(body_of(answer, stream)[5:]).kvs
+        assert (found.key, len(found.value)) == (b"k", value)
+    assert messages.RangeResponse.FromString(body_of(answer, 5)[5:]).count == 0
+    assert [one[1] for one in answer if one[2] == 7][-1] == WHOLE
+    assert raw.live() == (0, 0, 0)
+
+
+def test_large_values_wait_for_the_windows() -> None:
+    raw = Raw((4, 30_000), value=50_000)
+    answer = raw.give(get(1) + get(3))
+    assert raw.live()[2] == 2
+    assert len(body_of(answer, 1)) == len(body_of(answer, 3)) == 30_000
+    answer += raw.give(http2.window_update(0, 100_000) + http2.window_update(3, 30_000))
+    assert len(body_of(answer, 3)) > 50_000
+    raw.give(http2.rst_stream(1, 8))
+    assert raw.live() == (0, 0, 0)
+
+
+def test_a_large_answer_that_the_pool_cannot_hold_is_refused() -> None:
+    raw = Raw(value=50_000)
+    raw.state = raw.state._replace(arena=raw.state.arena[:32_768])
+    answer = raw.give(get(1))
+    assert statuses(answer)[b"grpc-status"] == b"8"
+    assert raw.live() == (0, 0, 0)
+
+
 def test_damage_ends_the_connection() -> None:
     raw = Raw()
     assert raw.give(put(1) + frame(http2.PING, 0, 0, b"short"))[-1][0] == http2.GOAWAY
@@ -338,8 +382,8 @@ def test_random_bytes_do_no_harm(data: bytes, keep: int) -> None:
 
 
 def test_values_too_large_are_refused() -> None:
-    with pytest.raises(ValueError, match="0 to 8192 bytes"):
-        null_etcd.new_null_etcd(1, 8193)
+    with pytest.raises(ValueError, match="0 to 1048576 bytes"):
+        null_etcd.new_null_etcd(1, (1 << 20) + 1)
 
 
 # -- as a process -----------------------------------------------------------------------------------------------------
@@ -387,7 +431,7 @@ def test_a_process_that_ends_with_its_parent() -> None:
     [
         (["--protocol", "etcd", "--port", "70000"], "70000 is not within 0 to 65535"),
         (["--protocol", "etcd", "--cpu", "-1"], "-1 is not within"),
-        (["--protocol", "etcd", "--value-bytes", "9000"], "9000 is not within 0 to 8192"),
+        (["--protocol", "etcd", "--value-bytes", "2000000"], "2000000 is not within 0 to 1048576"),
         (["--protocol", "etcd", "--connections", "0"], "0 is not within"),
         (["--protocol", "redis"], "invalid choice"),
     ],
