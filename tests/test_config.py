@@ -201,6 +201,17 @@ def test_what_the_load_options_change(tmp_path: Path) -> None:
         with_load(workload, threads=6)
 
 
+def test_a_cap_has_a_request_for_every_load_thread(tmp_path: Path) -> None:
+    paced = 'duration_s = 2\narrival = "constant"\nrate_ops_s = 5'
+    text = GOOD.replace("connections = 5", "connections = 5\nmax_in_flight = 2").replace("duration_s = 2", paced)
+    workload = load_workload(write(tmp_path, text))
+    assert with_load(workload, threads=2).plan.in_flight_max == 2
+    with pytest.raises(ConfigError, match="--load-threads 3: at most 2 requests in flight"):
+        with_load(workload, threads=3)
+    refused = refusal(tmp_path, text.replace("max_in_flight = 2", "max_in_flight = 2\nthreads = 3"))
+    assert refused.startswith("mine.toml:7: load.max_in_flight is 2, less than the 3 load threads")
+
+
 def test_the_effective_workload_holds_every_value_but_the_password(tmp_path: Path) -> None:
     plain = effective(load_workload(write(tmp_path, GOOD), ["load.clients=20"]))
     assert plain["settings"] == ["load.clients=20"]

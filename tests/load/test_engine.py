@@ -292,17 +292,28 @@ def test_a_broken_connection_fails_what_was_on_it_and_is_made_anew(valve: Valve)
     assert result.completed.sum() > 0
 
 
-def test_the_cap_on_requests_in_flight_is_reached_and_said(valve: Valve) -> None:
+@pytest.mark.parametrize(("cap", "threads"), [(10, 1), (3, 1), (3, 2)])
+def test_the_cap_on_requests_in_flight_is_reached_and_said(valve: Valve, cap: int, threads: int) -> None:
     phase = Phase("measure", duration_s=1.0, arrival="constant", rates_ops_s=(200.0,))
-    engine = FastEngine(plan(timeout_s=5.0, in_flight_max=10, phases=(phase,)), "etcd", [valve.address])
+    what = plan(timeout_s=5.0, in_flight_max=cap, threads=threads, phases=(phase,))
+    engine = FastEngine(what, "etcd", [valve.address])
     engine.open()
     valve.open.clear()
     threading.Timer(0.5, valve.open.set).start()
     result = run(engine, phase)
+    closed = run(engine, Phase("preload", count=100))
     engine.close()
-    assert result.in_flight_cap == result.in_flight_max == 10
+    assert result.in_flight_cap == result.in_flight_max == cap
     assert result.cap_reached > 0
     check_complete(result, 200)
+    assert closed.in_flight_cap == 8
+    check_complete(closed, 100)
+
+
+def test_a_cap_that_leaves_threads_idle_is_refused() -> None:
+    phase = Phase("measure", duration_s=1.0, arrival="constant", rates_ops_s=(200.0,))
+    with pytest.raises(EngineError, match="at most 3 requests in flight"):
+        FastEngine(plan(threads=4, in_flight_max=3, phases=(phase,)), "etcd", ["127.0.0.1:1"])
 
 
 def test_stopping_awaits_what_is_in_flight_and_then_does_not(valve: Valve) -> None:

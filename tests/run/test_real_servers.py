@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,32 @@ def test_a_server_that_dies_ends_the_run_with_what_it_had(kvbench: Start, kind: 
     assert any("ended by itself" in warning for warning in run["warnings"])
     artifact = read(command.out / run["artifact"])
     assert any(event["kind"] == "member_died" for event in artifact.events)
+
+
+@pytest.mark.parametrize(("cap", "seconds"), [(10, 8), (0, 4)])
+def test_a_stall_shows_in_the_response_time_whatever_the_cap(kvbench: Start, cap: int, seconds: int) -> None:
+    schedule = ("--set", "phases.warm-up.duration_s=1", "--set", f"phases.measure.duration_s={seconds}")
+    command = kvbench("run", "paced", "--target", "etcd", "--set", f"load.max_in_flight={cap}", *schedule)
+    command.wait_for_phase("measure")
+    server = leading(command)
+    server.suspend()
+    time.sleep(2)
+    server.resume()
+    code, _ = command.finish()
+    assert code == 0, command.text
+    (run,) = summary_of(command)["runs"]
+    put = run["operations"]["put"]
+    assert put["offered"] == put["completed"] == 2000 * seconds
+    assert put["response_time_ns"]["p999"] > 1.9e9
+    assert put["zero_throughput_s"] >= 1
+    assert any("had no success" in warning for warning in run["warnings"])
+    reached = [warning for warning in run["warnings"] if "cap of 10 in flight was reached" in warning]
+    if cap:
+        assert len(reached) == 1
+        assert put["service_time_ns"]["p999"] < 0.5e9 < 1.9e9 < put["service_time_ns"]["max"]
+    else:
+        assert reached == []
+        assert put["service_time_ns"]["p999"] > 1.9e9
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
