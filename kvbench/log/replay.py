@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kvbench.log.append import begin
+from kvbench.log.damage import Damage
 from kvbench.log.record import is_zero, read_record
 from kvbench.log.records import NO_ROOM, SEGMENT_HEADER, Log, LogDamage
 from kvbench.log.recovery import begin_recovery, end_recovery, recover_records, recover_segment
@@ -20,29 +21,6 @@ assert SEGMENT_HEADER.fields is not None
 BEGIN_AT = SEGMENT_HEADER.fields["begin"][1]
 """Where a segment header's ``begin`` is."""
 TOO_SMALL = "the log's tables are too small for what is on disk"
-
-REASONS: dict[int, str] = {
-    LogDamage.INCOMPLETE: "the file ends within a record",
-    LogDamage.BAD_HEADER: "a record's header does not fit its checksum",
-    LogDamage.BAD_CONTENT: "a record's content does not fit its checksum",
-    LogDamage.DURABLE_TORN: "a record that had been durable is not whole",
-    LogDamage.STRAY_BITS: "bits are set where the log had not come to yet",
-    LogDamage.BAD_INDEX: "a whole record has an index or term that cannot follow",
-    LogDamage.FOREIGN: "it was written by a member of another cluster, or by another member",
-    LogDamage.NEWER_FORMAT: "it was written by a later version of kvbench",
-    LogDamage.WRONG_NUMBER: "it has the name of another segment",
-    LogDamage.BROKEN_CHAIN: "it does not follow the segment before: something between them is missing",
-    LogDamage.GAP: "entries are missing between the newest snapshot and the log",
-    LogDamage.BAD_LENGTH: "the file is longer than it was made",
-}
-
-
-class Damage(Exception):
-    """A log that must not be used, as it is known to lack, or to hold, what it should not."""
-
-    def __init__(self, number: int, offset: int, code: int) -> None:
-        super().__init__(f"segment {number}, offset {offset}: {REASONS.get(code, str(code))}")
-        self.number, self.offset, self.code = number, offset, code
 
 
 @dataclass(frozen=True)
@@ -108,7 +86,7 @@ def replay(
             ready = segment.number
     if newest == 0:
         if snapshot_index > 0 or (segments and segments[0].number != 1):
-            raise Damage(segments[0].number if segments else 1, 0, LogDamage.GAP)
+            raise Damage("segment", segments[0].number if segments else 1, 0, LogDamage.GAP)
         begin(log)
         state["ready_number"] = state["asked_number"] = ready
     elif end_recovery(log, ready) < 0:
@@ -146,7 +124,7 @@ class _Replay:
             if verdict == LogDamage.TORN:
                 return self.cut(i, offset)
             if verdict != LogDamage.BLANK:
-                raise Damage(segment.number, offset, verdict)
+                raise Damage("segment", segment.number, offset, verdict)
             ended = offset == 0
         return ()
 
@@ -167,7 +145,7 @@ class _Replay:
         first = self.segments[i]
         end = int(self.state["position"])
         if end < self.marked:
-            raise Damage(first.number, offset, otherwise)
+            raise Damage("segment", first.number, offset, otherwise)
         cuts: list[Cut] = []
         start = offset
         follows = int(self.newest()["begin"]) + int(self.newest()["bytes"]) if self.state["segment_number"] else 0
@@ -180,7 +158,7 @@ class _Replay:
             if offset == 0 and read_record(self.log, 0, 0, 0, self.buffer, 0, segment.file_bytes) > 0:
                 begins = int(load_le64(self.buffer, int(self.state["record_at"]) + BEGIN_AT))
             if claims_durable(self.log, segment.number, begins, self.buffer, 0, offset, segment.file_bytes, end):
-                raise Damage(first.number, start, otherwise)
+                raise Damage("segment", first.number, start, otherwise)
             if not is_zero(self.buffer, offset, segment.file_bytes):
                 cuts.append(Cut(segment.number, offset))
         return tuple(cuts)

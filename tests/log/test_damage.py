@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from kvbench.jit import JIT_ENABLED
 from kvbench.log import append
+from kvbench.log.damage import Damage
 from kvbench.log.record import record_size
 from kvbench.log.records import SEGMENT_START, Log, LogDamage
-from kvbench.log.replay import Damage, Replayed
+from kvbench.log.replay import Replayed
 from kvbench.log.tail import one_flip_explains
 from tests.log.simulated import Writer, payloads, read_back, recovered, small_log
 from tests.naive.crc32c import crc32c

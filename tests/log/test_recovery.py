@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvbench.log import append, writing
+from kvbench.log.damage import Damage
 from kvbench.log.records import SEGMENT_START, LogDamage, new_log
-from kvbench.log.replay import Cut, Damage
+from kvbench.log.replay import Cut
 from tests.log.simulated import CLUSTER, MEMBER, Writer, array_of, contents, payloads, recovered, small_log
 
 STEPS = st.lists(
