@@ -52,6 +52,14 @@ def receive(
 
 
 @kernel
+def close_session(protocol: int, first: Any, second: Any, net: Any, connection: int, now: int) -> int:
+    """The run is over: 1: a farewell is written, after which the server closes the connection; 0: none is due."""
+    if protocol == ETCD:
+        return 0
+    return int(zookeeper.close_session(second, net, connection, now))
+
+
+@kernel
 def cancel(protocol: int, first: Any, second: Any, net: Any, connection: int, slot: int, now: int) -> int:
     """Drop the answer of a request that timed out."""
     if protocol == ETCD:

@@ -47,6 +47,10 @@ from kvbench.ops.results import PhaseResult, ThreadUse
 NEVER_NS = 1 << 62
 REQUEST_BYTES_MAX = 64 << 20
 """What no store takes in one request, whatever its settings; a limit to the buffers that a plan can ask for."""
+CLOSE_TIMEOUT_S = 2.0
+"""Patience with servers that are to end sessions and do not answer."""
+LOADING, OPENING, CLOSING = "loading", "opening", "closing"
+"""What the load threads are set going for."""
 OUTCOMES = 4096
 IN_FLIGHT_MIN = 1024
 """Requests that one connection has room for, if there are as many slots: some may get more than their share."""
@@ -183,7 +187,7 @@ class FastEngine:
 
     def open(self) -> None:
         """Connect everything and set watches. Raises EngineError when that takes longer than the time-out."""
-        self._begin(Phase("open", count=1), opening=True)
+        self._begin(Phase("open", count=1), OPENING)
         self._join()
         missing = [share for share in self.shares if not is_open(share)]
         if missing:
@@ -197,9 +201,9 @@ class FastEngine:
 
     def start_phase(self, phase: Phase) -> None:
         """Begin a phase on threads of its own and return at once."""
-        self._begin(phase, opening=False)
+        self._begin(phase)
 
-    def _begin(self, phase: Phase, opening: bool) -> None:
+    def _begin(self, phase: Phase, purpose: str = LOADING) -> None:
         operations = phase.operations or self.plan.operations
         self.phase = phase
         self.result = None
@@ -208,12 +212,12 @@ class FastEngine:
         self._compile()
         self.cpu_start_ns = time.process_time_ns()
         self.bytes_start = self._bytes()
-        self.start_ns = time.monotonic_ns() + (0 if opening else 1_000_000)
+        self.start_ns = time.monotonic_ns() + (1_000_000 if purpose == LOADING else 0)
         names = operation_names(operations, self.plan.watchers > 0)
         for share in self.shares:
             share.record = recorder.new_recorder(len(names), self.start_ns, self._longest_s(phase))
             share.drain = recorder.Drain(share.record, phase.name, names)
-            self._set_phase(share, phase, opening, len(operations))
+            self._set_phase(share, phase, purpose, len(operations))
             share.failure = None
             share.thread = threading.Thread(target=self._run, args=(share,), name=f"load-{share.number}")
             share.thread.start()
@@ -231,7 +235,7 @@ class FastEngine:
     def _longest_s(self, phase: Phase) -> float:
         return phase.duration_s + 2 * self.plan.timeout_s if phase.duration_s else 0.0
 
-    def _set_phase(self, share: Share, phase: Phase, opening: bool, operations: int) -> None:
+    def _set_phase(self, share: Share, phase: Phase, purpose: str, operations: int) -> None:
         """Fill the PHASE record and make every slot free. Connections and watches stay as they are."""
         plan = self.plan
         row = share.loop.phase[0]
@@ -243,7 +247,7 @@ class FastEngine:
         fields = {
             **kept,
             "start_ns": self.start_ns,
-            "end_ns": self.start_ns + self._schedule_ns(phase, opening),
+            "end_ns": self.start_ns + self._schedule_ns(phase, purpose),
             "count": phase.count or NEVER_NS,
             "index": share.number,
             "due_index": -1,
@@ -253,7 +257,8 @@ class FastEngine:
             "think_ns": int(plan.think_time_s * 1e9),
             "insert_base": self.inserted,
             "closed_loop": int(closed),
-            "opening": int(opening),
+            "opening": int(purpose == OPENING),
+            "closing": int(purpose == CLOSING),
             "protocol": self.protocol,
             "all_connections": len(share.net.connections),
             "load_connections": dealt(plan.connections, share.number, plan.threads),
@@ -261,7 +266,7 @@ class FastEngine:
             "watch_operation": operations,
             "lease_per_connection": int(self.leases and self.protocol == ZOOKEEPER),
             "free": 0 if closed else in_use,
-            "ready_tail": in_use if closed and not opening else 0,
+            "ready_tail": in_use if closed and purpose == LOADING else 0,
             "cap_hit_ns": -1,
         }
         for name, value in fields.items():
@@ -280,9 +285,11 @@ class FastEngine:
         most = sizing.slots_of_phase(self.plan, phase, share.number, self.plan.threads)
         return min(most, len(share.loop.free))
 
-    def _schedule_ns(self, phase: Phase, opening: bool) -> int:
-        if opening:
+    def _schedule_ns(self, phase: Phase, purpose: str) -> int:
+        if purpose == OPENING:
             return int(self.plan.timeout_s * 1e9)
+        if purpose == CLOSING:
+            return int(min(self.plan.timeout_s, CLOSE_TIMEOUT_S) * 1e9)
         return int(phase.duration_s * 1e9) if phase.duration_s else NEVER_NS
 
     def prepare(self, report: Callable[[float], None] | None = None) -> float:
@@ -400,11 +407,20 @@ class FastEngine:
         return counts
 
     def close(self) -> None:
-        """Close every connection; safe to call twice."""
+        """End the sessions that ZooKeeper would else keep until they expire; close every connection.
+
+        Safe to call twice. A server that does not answer is waited for no longer than CLOSE_TIMEOUT_S.
+        """
         for share in self.shares:
             if share.thread is not None and share.thread.is_alive():
                 share.loop.shared[SHARED_STOP] = STOP_NOW
                 share.thread.join()
+        if self.protocol == ZOOKEEPER and any(share.net.connections["ready"].any() for share in self.shares):
+            self._begin(Phase("close", count=1), CLOSING)
+            for share in self.shares:
+                if share.thread is not None:
+                    share.thread.join()
+        for share in self.shares:
             table.close_all(share.net)
 
 

@@ -32,6 +32,9 @@ def connect_due(loop: Any, net: Any, now: int) -> None:
     """Connect what is closed and due, and give up on connects that take too long."""
     phase = loop.phase[0]
     earliest = now + RETRY_IDLE_NS
+    if phase["closing"] == 1:
+        phase["retry_ns"] = earliest
+        return
     for connection in range(len(net.connections)):
         row = net.connections[connection]
         if row["state"] == CONNECTING and now - row["opened_ns"] > table.CONNECT_TIMEOUT_NS:
@@ -193,13 +196,18 @@ def next_wake_ns(loop: Any, record: Any, now: int) -> int:
 
 
 @kernel
-def is_over(loop: Any, now: int) -> bool:
+def is_over(loop: Any, net: Any, now: int) -> bool:
     """Whether the phase is done: nothing more is scheduled, and nothing is in flight."""
     phase = loop.phase[0]
     if phase["opening"] == 1:
         watchers = len(loop.requests) - phase["clients"]
         ready = phase["connected"] == phase["all_connections"] and phase["standing"] == watchers
         return bool(ready or phase["stopping"] == 1 or now >= phase["end_ns"])
+    if phase["closing"] == 1:
+        for connection in range(len(net.connections)):
+            if net.connections[connection]["state"] == OPEN and now < phase["end_ns"]:
+                return False
+        return True
     if phase["in_flight"] > 0:
         return False
     if phase["stopping"] == 1:
@@ -250,6 +258,18 @@ def begin(loop: Any, choices: Any, net: Any) -> int:
 
 
 @kernel
+def leave_all(loop: Any, clients: Any, net: Any, now: int) -> None:
+    """The run is over: end every session. A connection without one is closed at once."""
+    protocol = int(loop.phase[0]["protocol"])
+    for connection in range(len(net.connections)):
+        left = 0
+        if net.connections[connection]["state"] == OPEN:
+            left = dispatch.close_session(protocol, clients.etcd, clients.zookeeper, net, connection, now)
+        if left == 0:
+            table.disconnect(net, connection)
+
+
+@kernel
 def run_phase(loop: Any, clients: Any, choices: Any, net: Any, record: Any) -> int:
     """Run one phase to its end. Returns the time it ended, CLOCK_MONOTONIC in ns.
 
@@ -258,6 +278,8 @@ def run_phase(loop: Any, clients: Any, choices: Any, net: Any, record: Any) -> i
     """
     phase = loop.phase[0]
     now = begin(loop, choices, net)
+    if phase["closing"] == 1:
+        leave_all(loop, clients, net, now)
     while True:
         observe_stop(loop, clients, choices, net, record, now)
         if phase["opening"] == 0 and now >= phase["start_ns"]:
@@ -266,7 +288,7 @@ def run_phase(loop: Any, clients: Any, choices: Any, net: Any, record: Any) -> i
             else:
                 now = sending.issue_due(loop, clients, choices, net, record, now)
         flush_dirty(loop, clients, choices, net, record, now)
-        if is_over(loop, now):
+        if is_over(loop, net, now):
             break
         count = table.wait(net, next_wake_ns(loop, record, now))
         handle_events(loop, clients, choices, net, record, count)

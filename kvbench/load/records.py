@@ -83,6 +83,7 @@ PHASE = np.dtype(
         ("closed_loop", np.int32),
         ("stopping", np.int32),  # 1: nothing new is issued
         ("opening", np.int32),  # 1: the phase ends when every connection is ready and every watch stands
+        ("closing", np.int32),  # 1: sessions are ended; the phase ends when the servers have closed every connection
         ("end_reason", np.int32),  # END_*
         ("protocol", np.int32),
         ("load_connections", np.int32),  # connections before the watchers' own

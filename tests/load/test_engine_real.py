@@ -1,5 +1,7 @@
 """The fast engine against real etcd and ZooKeeper: what it counts is what they counted."""
 
+import os
+import signal
 import urllib.request
 from contextlib import closing
 from dataclasses import replace
@@ -143,6 +145,41 @@ def test_leases_are_granted_kept_and_revoked(fixture: str, request: pytest.Fixtu
     assert kept > granted > 4
 
 
+def sessions(target: RunningTarget) -> int:
+    """Sessions that a ZooKeeper keeps, from its own counters."""
+    return int(target.counters(target.members[0])["zk_global_sessions"])
+
+
+@pytest.mark.parametrize("kind", [Kind.PUT, Kind.LEASE_GRANT])
+def test_no_session_is_left_at_the_end(zookeeper: RunningTarget, kind: Kind) -> None:
+    leases = kind == Kind.LEASE_GRANT
+    what = plan(kind, keys=prefixed(f"leave-{leases}"), clients=4, watchers=0 if leases else 3, threads=2)
+    with closing(connect("zookeeper", [address_of(zookeeper)], Credentials())) as rare_calls:
+        rare_calls.prepare_prefix(what.keys.prefix)
+    before = sessions(zookeeper)
+    engine = FastEngine(what, "zookeeper", [address_of(zookeeper)])
+    engine.open()
+    result = run(engine, Phase("measure", count=4))
+    assert errors_by_code(result) == {}
+    assert sessions(zookeeper) == before + (4 if leases else 7)
+    engine.close()
+    engine.close()
+    assert sessions(zookeeper) == before
+
+
+def test_a_server_that_stands_still_is_not_waited_for(zookeeper: RunningTarget) -> None:
+    engine = FastEngine(plan(timeout_s=0.3), "zookeeper", [address_of(zookeeper)])
+    engine.open()
+    pid = zookeeper.members[0].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        engine.close()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert (engine.shares[0].net.connections["fd"] == -1).all()
+
+
 @pytest.mark.parametrize("fixture", ["etcd", "zookeeper"])
 def test_large_values_are_written_and_read(fixture: str, request: pytest.FixtureRequest) -> None:
     target: RunningTarget = request.getfixturevalue(fixture)
@@ -182,8 +219,6 @@ def test_values_beyond_a_stores_limit_are_errors_by_code(
 
 
 def test_a_member_that_dies_costs_errors_not_the_run(tmp_path_factory: pytest.TempPathFactory) -> None:
-    import os
-    import signal
     import threading
 
     from kvbench.targets.launch import start
