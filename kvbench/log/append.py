@@ -5,6 +5,7 @@ from typing import Any
 from kvbench.jit import kernel
 from kvbench.log.record import record_size, seal, segment_seed
 from kvbench.log.records import (
+    ALIGNMENT,
     COMPACTED,
     FORMAT,
     NO_ENTRY,
@@ -67,6 +68,31 @@ def has_room(log: Any, payload_bytes: int) -> bool:
         return False
     free = max(min(int(state["released"]), int(state["durable_index"])), int(state["memory_first"]) - 1)
     return end - oldest_kept(log) <= int(state["ring_bytes"]) and int(state["last_index"]) - free < len(log.places)
+
+
+@kernel
+def has_room_for(log: Any, entries: int, payload_bytes: int) -> bool:
+    """Whether so many entries, of so many bytes in all, can be appended one after the other now.
+
+    None is larger than what the log takes. When they do not all fit into the newest segment, it is reckoned that each
+    segment leaves as much unused as may be, so this may say no when they would just fit.
+    """
+    state = log.state[0]
+    size = payload_bytes + entries * (RECORD_BYTES + ALIGNMENT)
+    record_bytes_max = int(state["record_bytes_max"])
+    end = int(state["position"]) + size
+    begun = 0
+    if not fits(log, size):
+        usable = int(state["segment_bytes"]) - SEGMENT_START - record_bytes_max + ALIGNMENT
+        begun = 1 + size // usable
+        end += begun * (SEGMENT_START + record_bytes_max)
+    if int(state["segment_number"]) + begun - int(state["segment_first"]) >= len(log.segments):
+        return False
+    if int(state["landmark_end"]) + entries - int(state["landmark_first"]) > len(log.landmarks):
+        return False
+    free = max(min(int(state["released"]), int(state["durable_index"])), int(state["memory_first"]) - 1)
+    unreleased = int(state["last_index"]) + entries - free
+    return end - oldest_kept(log) <= int(state["ring_bytes"]) and unreleased <= len(log.places)
 
 
 @kernel

@@ -78,6 +78,9 @@ _c_epoll_pwait2, _x_epoll_pwait2 = _declare("epoll_pwait2", _I32, _I32, _PTR, _I
 _c_clock_gettime, _x_clock_gettime = _declare("clock_gettime", _I32, _I32, _PTR)
 _c_read, _x_read = _declare("read", _I64, _I32, _PTR, _SIZE)
 _c_write, _x_write = _declare("write", _I64, _I32, _PTR, _SIZE)
+_c_pread, _x_pread = _declare("pread", _I64, _I32, _PTR, _SIZE, _I64)
+_c_pwrite, _x_pwrite = _declare("pwrite", _I64, _I32, _PTR, _SIZE, _I64)
+_c_fdatasync, _x_fdatasync = _declare("fdatasync", _I32, _I32)
 _c_madvise, _x_madvise = _declare("madvise", _I32, _PTR, _SIZE, _I32)
 _c_prctl, _x_prctl = _declare("prctl", _I32, _I32, _I64, _I64, _I64, _I64)
 
@@ -157,6 +160,21 @@ def write(a: int, b: int, c: int) -> int:
     return int(_c_write(a, b, c))
 
 
+def pread(a: int, b: int, c: int, d: int) -> int:
+    """pread(descriptor, pointer, size, offset)."""
+    return int(_c_pread(a, b, c, d))
+
+
+def pwrite(a: int, b: int, c: int, d: int) -> int:
+    """pwrite(descriptor, pointer, size, offset)."""
+    return int(_c_pwrite(a, b, c, d))
+
+
+def fdatasync(a: int) -> int:
+    """fdatasync(descriptor)."""
+    return int(_c_fdatasync(a))
+
+
 def madvise(a: int, b: int, c: int) -> int:
     """madvise(pointer, size, advice)."""
     return int(_c_madvise(a, b, c))
@@ -177,6 +195,9 @@ _wrap(clock_gettime, _x_clock_gettime, 2)
 _wrap(prctl, _x_prctl, 5)
 _wrap(read, _x_read, 3)
 _wrap(write, _x_write, 3)
+_wrap(pread, _x_pread, 4)
+_wrap(pwrite, _x_pwrite, 4)
+_wrap(fdatasync, _x_fdatasync, 1)
 _wrap(madvise, _x_madvise, 3)
 
 _x_errno_location = types.ExternalFunction("__errno_location", types.intp())

@@ -126,6 +126,20 @@ def test_room_is_what_is_durable_and_released() -> None:
     assert append.payload_of(log, last) == 0
 
 
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(st.lists(st.integers(0, 1500), max_size=8), st.lists(st.integers(0, 1500), min_size=1, max_size=12))
+def test_room_for_several_is_room_for_each(before: list[int], sizes: list[int]) -> None:
+    writer = Writer(small_log(ring_bytes=16384, entries=16))
+    for size in before:
+        writer.append(1, bytes(size))
+    if append.has_room_for(writer.log, len(sizes), sum(sizes)):
+        assert [writer.append(1, bytes(size), room=False) for size in sizes] == [0] * len(sizes)
+    writer.sync()
+    append.release(writer.log, int(writer.state["last_index"]))
+    assert append.has_room_for(writer.log, 3, 2048)
+    assert not append.has_room_for(writer.log, 17, 0) and not append.has_room_for(writer.log, 1, 16384)
+
+
 def test_entries_not_released_stay() -> None:
     writer = Writer()
     while writer.append(1, bytes(500), room=False) == 0:

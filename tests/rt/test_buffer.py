@@ -107,9 +107,7 @@ def test_loads(function: Callable[..., int], size: int, order: str, data: bytes,
 @pytest.mark.parametrize(("function", "size", "order"), STORES)
 @settings(deadline=None)
 @given(data=DATA, offset=st.integers(0, 16), value=INT64)
-def test_stores(
-    function: Callable[..., None], size: int, order: str, data: bytes, offset: int, value: int
-) -> None:
+def test_stores(function: Callable[..., None], size: int, order: str, data: bytes, offset: int, value: int) -> None:
     array = array_of(data)
     function(array, offset, value)
     assert bytes(array) == naive.store(data, offset, size, order, value)

@@ -6,6 +6,7 @@ import select
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,26 @@ def connect(address: Any, size: int, family: int) -> int:
         libc.close(fd)
         return -failed
     return fd
+
+
+@kernel
+def pwrite(fd: int, data: Any, at: int, size: int, offset: int) -> int:
+    """What pwrite returned, or -errno."""
+    result = libc.pwrite(fd, libc.address(data, at), size, offset)
+    return -libc.errno() if result < 0 else result
+
+
+@kernel
+def pread(fd: int, data: Any, at: int, size: int, offset: int) -> int:
+    """What pread returned, or -errno."""
+    result = libc.pread(fd, libc.address(data, at), size, offset)
+    return -libc.errno() if result < 0 else result
+
+
+@kernel
+def fdatasync(fd: int) -> int:
+    """0, or -errno."""
+    return -libc.errno() if libc.fdatasync(fd) < 0 else 0
 
 
 @kernel
@@ -157,6 +178,22 @@ def test_connect_and_accept(host: str, family: int) -> None:
         select.select([accepted], [], [], 10)
         assert os.read(accepted, 10) == b"hello"
         assert close(fd) == close(accepted) == 0
+
+
+def test_files(tmp_path: Path) -> None:
+    data, back = np.arange(100, dtype=np.uint8), np.zeros(100, np.uint8)
+    with open(tmp_path / "file", "w+b") as file:
+        assert pwrite(file.fileno(), data, 10, 50, 1000) == 50
+        assert fdatasync(file.fileno()) == 0
+        assert pread(file.fileno(), back, 20, 80, 1010) == 40
+        assert back.tolist() == [0] * 20 + list(range(20, 60)) + [0] * 40
+        assert pread(file.fileno(), back, 0, 80, 1050) == 0
+        file.seek(0)
+        assert file.read() == bytes(1000) + bytes(range(10, 60))
+    reader, writer = os.pipe()
+    assert (pwrite(writer, data, 0, 1, 0), fdatasync(writer)) == (-errno.ESPIPE, -errno.EINVAL)
+    assert close(reader) == close(writer) == 0
+    assert pwrite(writer, data, 0, 1, 0) == fdatasync(writer) == -errno.EBADF
 
 
 def test_options() -> None:
