@@ -321,19 +321,26 @@ def propose(raft: Any, size: int) -> int:
 
 
 @kernel
-def persisted(raft: Any, index: int, term: int) -> None:
-    """The own log is durable up to ``index``, whose entry has ``term`` (see above). A late report is ignored.
-
-    A leader counts itself only now: its disk and its peers work at the same time (thesis, section 10.2.1).
-    """
+def note_durable(raft: Any, index: int) -> None:
+    """What is in the log up to ``index`` would be found again. A leader counts itself, a follower tells the leader."""
     state = raft.state[0]
-    if index <= state["durable_index"] or term_of(raft, index) != term:
+    if index <= state["durable_index"]:
         return
     state["durable_index"] = index
     if state["role"] == LEADER:
         note_match(raft, int(state["member"]), index)
     elif min(int(state["verified_index"]), index) > state["answered_index"]:
         acknowledge_to_leader(raft, APPEND_ANSWER)
+
+
+@kernel
+def persisted(raft: Any, index: int, term: int) -> None:
+    """The own log is durable up to ``index``, whose entry has ``term`` (see above). A late report is ignored.
+
+    A leader counts itself only now: its disk and its peers work at the same time (thesis, section 10.2.1).
+    """
+    if term_of(raft, index) == term:
+        note_durable(raft, index)
 
 
 @kernel
@@ -354,12 +361,16 @@ def applied(raft: Any, index: int) -> int:
 
 @kernel
 def compacted(raft: Any, index: int) -> int:
-    """Entries up to ``index`` are gone from the log (see above). Returns DONE, or BAD_INDEX when not applied."""
+    """Entries up to ``index`` are gone from the log (see above). Returns DONE, or BAD_INDEX when not applied.
+
+    They are durable by the snapshot, even if their records are not yet.
+    """
     state = raft.state[0]
     if index > state["applied"]:
         return BAD_INDEX
     if index > state["base_index"]:
         let_go(raft, index)
+        note_durable(raft, index)
     return DONE
 
 

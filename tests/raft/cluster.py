@@ -172,7 +172,10 @@ class Member:
             entries = tuple(self.entry(i) for i in range(first, last + 1)) if message["kind"] == APPEND else ()
             self.held.append(Envelope(message, entries))
         self.raft.state["messages"] = 0
-        self.reads += [(int(one["context"]), int(one["index"])) for one in self.raft.reads[: self["read_count"]]]
+        for one in self.raft.reads[: self["read_count"]]:
+            context, index = int(one["context"]), int(one["index"])
+            assert index >= self.cluster.asked.get(context, 0), "a read that may miss an acknowledged write"
+            self.reads.append((context, index))
         self.raft.state["read_count"] = 0
         self.release()
 
@@ -222,7 +225,8 @@ class Member:
             del self.log[: index - self.base]
             self.base = index
             self.disk.base = (index, term)
-            self.disk.entries = tuple(self.log[: max(self["durable_index"] - index, 0)])
+            self.disk.entries = tuple(self.log[: self["durable_index"] - index])
+            self.take()
         return code
 
     def install(self) -> int:
@@ -250,6 +254,7 @@ class Cluster:
         self.options = {"outbox": 64, "runs": 64, "sizes": 256, "reads": 16} | options
         self.witness = invariants.new_witness(size, TERMS, INDEXES)
         self.applied: dict[int, Entry] = {}
+        self.asked: dict[int, int] = {}
         self.net: list[Envelope] = []
         self.cuts: set[tuple[int, int]] = set()
         self.members = [make(self, place) for place in range(size)]
