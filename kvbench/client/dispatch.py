@@ -5,12 +5,13 @@ Both clients' states are always passed; the one not in use is an empty one of th
 
 from typing import Any
 
-from kvbench.client import etcd, zookeeper
+from kvbench.client import etcd, table, zookeeper
 from kvbench.jit import kernel
 
 ETCD = 1
 ZOOKEEPER = 2
-PROTOCOLS = {"etcd": ETCD, "raft": ETCD, "zookeeper": ZOOKEEPER}
+_NUMBERS = {"etcd": ETCD, "zookeeper": ZOOKEEPER}
+PROTOCOLS = {kind: _NUMBERS[protocol] for kind, protocol in table.PROTOCOLS.items()}
 """Which protocol each kind of target speaks."""
 
 

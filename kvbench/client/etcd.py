@@ -14,7 +14,6 @@ from typing import Any
 
 from kvbench.client.etcd_receive import (
     abandon,
-    emit,
     fail_keep_alives,
     finish,
     on_data,
@@ -51,6 +50,7 @@ from kvbench.client.etcd_submit import (
     write_keep_alive,
     write_message,
 )
+from kvbench.client.outcomes import append
 from kvbench.jit import kernel
 from kvbench.net import table
 from kvbench.ops.errors import ErrorCode
@@ -275,7 +275,7 @@ def _report_waiting(link: Any, shared: Any, arena: Any, rx: Any, tx: Any, outcom
     """
     while link["prompt"] > 0 and count < len(outcomes):
         link["prompt"] -= 1
-        count = emit(outcomes, count, int(link["prompts"][link["prompt"]]), MAKE_PARENT, 0, 0, 1)
+        count = append(outcomes, count, int(link["prompts"][link["prompt"]]), MAKE_PARENT, 0, 0, 1, 0)
     if link["sweep"] != 0:
         count = sweep(link, shared, arena, outcomes, count)
     if link["keep_alive_code"] != 0:
@@ -403,7 +403,7 @@ def lost(client: Any, net: Any, connection: int, outcomes: Any, count: int) -> i
     count = sweep_as(link, shared, arena, outcomes, count, CONNECTION_LOST)
     while link["prompt"] > 0 and count < len(outcomes):
         link["prompt"] -= 1
-        count = emit(outcomes, count, int(link["prompts"][link["prompt"]]), MAKE_PARENT, 0, 0, 1)
+        count = append(outcomes, count, int(link["prompts"][link["prompt"]]), MAKE_PARENT, 0, 0, 1, 0)
     if link["prompt"] > 0 or link["keep_alives_answered"] != link["keep_alives_sent"] or h2["live"] > 0:
         record["more"] = 1
         return count

@@ -15,6 +15,7 @@ from kvbench.client.etcd_submit import (
     WATCH,
     drop_large,
 )
+from kvbench.client.outcomes import append
 from kvbench.jit import kernel
 from kvbench.ops.errors import ErrorCode
 from kvbench.wire import etcd_responses, grpc, http2_frames
@@ -24,21 +25,6 @@ from kvbench.wire.protobuf import BYTES, COUNTS, ENDS, STARTS, next_field, read_
 OK, CANCELLED, OUT_OF_RANGE, UNAVAILABLE = 0, 1, 11, 14
 COMPARE_FAILED, PROTOCOL_ERROR = int(ErrorCode.COMPARE_FAILED), int(ErrorCode.PROTOCOL_ERROR)
 RESPONSE_TOO_LARGE, LEASE_EXPIRED = int(ErrorCode.RESPONSE_TOO_LARGE), int(ErrorCode.LEASE_EXPIRED)
-
-
-@kernel
-def emit(outcomes: Any, count: int, slot: int, kind: int, code: int, revision: int, keys: int) -> int:
-    """Append an outcome. Returns the new count."""
-    outcome = outcomes[count]
-    outcome["sent_ns"] = 0
-    outcome["revision"] = revision
-    outcome["lease_id"] = 0
-    outcome["count"] = keys
-    outcome["slot"] = slot
-    outcome["kind"] = kind
-    outcome["code"] = code
-    outcome["next_step"] = 0
-    return count + 1
 
 
 @kernel
@@ -70,7 +56,7 @@ def finish(link: Any, shared: Any, arena: Any, place: int, outcomes: Any, count:
         return count
     if kind == WATCH and code == OK:
         code = CANCELLED
-    count = emit(outcomes, count, int(call["slot"]), kind, code, int(call["revision"]), int(call["count"]))
+    count = append(outcomes, count, int(call["slot"]), kind, code, int(call["revision"]), int(call["count"]), 0)
     outcome = outcomes[count - 1]
     outcome["lease_id"] = call["lease_id"]
     if code == OK and call["step"] == 0 and (kind == CAS or kind == READ_MODIFY_WRITE):
@@ -86,7 +72,7 @@ def fail_keep_alives(link: Any, outcomes: Any, count: int, code: int) -> int:
         slot = int(link["keep_alives"][link["keep_alives_answered"] & mask])
         link["keep_alives_answered"] += 1
         if slot != DROPPED:
-            count = emit(outcomes, count, slot, KEEP_ALIVE, code, 0, 0)
+            count = append(outcomes, count, slot, KEEP_ALIVE, code, 0, 0, 0)
     if link["keep_alives_answered"] == link["keep_alives_sent"]:
         link["keep_alive_code"] = 0
     return count
@@ -181,7 +167,7 @@ def read_keep_alive(link: Any, shared: Any, buf: Any, at: int, end: int, outcome
         code = LEASE_EXPIRED
     if slot == DROPPED:
         return count
-    count = emit(outcomes, count, slot, KEEP_ALIVE, code, 0, 1)
+    count = append(outcomes, count, slot, KEEP_ALIVE, code, 0, 1, 0)
     outcomes[count - 1]["lease_id"] = fields[2]
     return count
 
@@ -204,7 +190,7 @@ def read_watch(link: Any, shared: Any, place: int, buf: Any, at: int, end: int, 
     if fields[3] != 0 and call["answered"] == 0:
         call["answered"] = 1
         revision = etcd_responses.header_revision(buf, fields)
-        return emit(outcomes, count, int(call["slot"]), WATCH, OK, max(revision, 0), 1)
+        return append(outcomes, count, int(call["slot"]), WATCH, OK, max(revision, 0), 1, 0)
     if fields[COUNTS + etcd_responses.EVENTS] == 0:
         return count
     skip = int(link["held_done"]) if link["held_place"] == place else 0
@@ -239,7 +225,7 @@ def read_event(shared: Any, buf: Any, at: int, end: int, outcomes: Any, count: i
         sent = etcd_responses.sent_stamp(buf, start, stop)
         if revision < 0:
             code = PROTOCOL_ERROR
-    count = emit(outcomes, count, -1, WATCH, code, max(revision, 0), 1)
+    count = append(outcomes, count, -1, WATCH, code, max(revision, 0), 1, 0)
     outcomes[count - 1]["sent_ns"] = max(sent, 0)
     return count
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from kvbench.client.outcomes import append
 from kvbench.client.zookeeper_records import DONE, PING, XID_MISMATCH
 from kvbench.jit import kernel
 from kvbench.net import table
@@ -125,16 +126,7 @@ def finish(ring: Any, base: int, mask: int, state: Any, position: int) -> None:
 def put_outcome(
     outcomes: Any, count: int, slot: int, kind: int, code: int, revision: int, found: int, next_step: int
 ) -> int:
-    """Write an OUTCOME at position ``count``. Returns the next one. A ``slot`` of -1 writes nothing."""
+    """Append an OUTCOME. Returns the new count. A ``slot`` of -1 (nobody's request any more) appends nothing."""
     if slot < 0:
         return count
-    outcome = outcomes[count]
-    outcome["sent_ns"] = 0
-    outcome["revision"] = revision
-    outcome["lease_id"] = 0
-    outcome["count"] = found
-    outcome["slot"] = slot
-    outcome["kind"] = kind
-    outcome["code"] = code
-    outcome["next_step"] = next_step
-    return count + 1
+    return append(outcomes, count, slot, kind, code, revision, found, next_step)

@@ -3,7 +3,8 @@
 A schedule is a rate over time, r(t), made of stretches in each of which it is constant or changes linearly. Request i
 is due when the integral of the rate has come to i: at inf {t : R(t) > i} with R(t) = integral of r from 0 to t. So no
 error adds up, a window's number of requests is the rate's integral over it, and a rate of 0 is a pause. After its last
-stretch a schedule goes on at the last stretch's final rate; a phase ends it by count or duration.
+stretch a schedule goes on at the last stretch's final rate (at 0: never); a phase ends it by count
+or duration.
 
 Poisson arrivals are the exception: their gaps are exponential, so each due time is the previous one plus a gap that
 depends on seed and index alone.
@@ -23,10 +24,8 @@ import numpy.typing as npt
 from kvbench.jit import kernel
 from kvbench.load import streams
 from kvbench.load.plan import Phase
+from kvbench.load.records import NEVER_NS
 from kvbench.rt import rng
-
-NEVER_NS = 1 << 62
-"""A due time that no clock reaches: what follows a schedule that ended at rate 0."""
 
 
 class Arrival(IntEnum):

@@ -16,11 +16,12 @@ from kvbench.client.dispatch import ETCD, PROTOCOLS, ZOOKEEPER
 from kvbench.load import arrivals, keys, merge, mix, recorder, sizing, values
 from kvbench.load.loop import run_phase
 from kvbench.load.plan import Operation, Phase, Plan
-from kvbench.load.protocol import EngineError
+from kvbench.load.protocol import EngineError, Progress
 from kvbench.load.records import (
     END_REASONS,
     FREE,
     LINE,
+    NEVER_NS,
     PHASE,
     REQUEST,
     SHARED_COMPLETED,
@@ -44,7 +45,6 @@ from kvbench.ops.kinds import Kind
 from kvbench.ops.records import OPERATION, OUTCOME
 from kvbench.ops.results import PhaseResult, ThreadUse
 
-NEVER_NS = 1 << 62
 REQUEST_BYTES_MAX = 64 << 20
 """What no store takes in one request, whatever its settings; a limit to the buffers that a plan can ask for."""
 CLOSE_TIMEOUT_S = 2.0
@@ -55,18 +55,6 @@ OUTCOMES = 4096
 IN_FLIGHT_MIN = 1024
 """Requests that one connection has room for, if there are as many slots: some may get more than their share."""
 LEASE_KINDS = (Kind.LEASE_GRANT, Kind.LEASE_KEEP_ALIVE, Kind.LEASE_REVOKE)
-
-
-@dataclass
-class EngineProgress:
-    """Counters of all threads, as of now."""
-
-    elapsed_s: float
-    offered: int
-    completed: int
-    errors: int
-    in_flight: int
-    connected: int
 
 
 @dataclass
@@ -323,7 +311,7 @@ class FastEngine:
         except BaseException as error:
             share.failure = error
 
-    def poll(self) -> tuple[EngineProgress, PhaseResult | None]:
+    def poll(self) -> tuple[Progress, PhaseResult | None]:
         """Counters now, and the seconds that became final since the last poll."""
         part: PhaseResult | None = None
         for share in self.shares:
@@ -334,9 +322,9 @@ class FastEngine:
             self.result = part if self.result is None else merge.add(self.result, part)
         return self._progress(), part
 
-    def _progress(self) -> EngineProgress:
+    def _progress(self) -> Progress:
         sums = np.sum([share.loop.shared for share in self.shares], axis=0)
-        return EngineProgress(
+        return Progress(
             elapsed_s=max(0, time.monotonic_ns() - self.start_ns) / 1e9,
             offered=int(sums[SHARED_OFFERED]),
             completed=int(sums[SHARED_COMPLETED]),

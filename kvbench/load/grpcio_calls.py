@@ -117,6 +117,10 @@ def code_of(error: Any, was_ready: bool, is_ready: bool) -> int:
     return int(status.value[0])
 
 
+LOST_REASON = "Internal error from Core"
+"""What grpc.aio says when it wrote to a stream that the server had just ended: the server's own reason is lost."""
+
+
 class KeepAlives:
     """LeaseKeepAlive over one stream of a channel: answers come in the order of the requests."""
 
@@ -129,17 +133,26 @@ class KeepAlives:
 
     async def ask(self, request: Any, timeout_s: float) -> Any:
         """The answer to one keep-alive. Raises TimeoutError, or what the stream raised."""
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         async with asyncio.timeout(timeout_s):
-            async with self._turn:
-                if self._stream is None:
-                    self._stream = self._open_stream()
-                    self._reader = asyncio.create_task(self._read(self._stream))
-                self._waiting.append(answer)
-                # When the stream is over, its reader tells this request too, with the reason.
-                with contextlib.suppress(asyncio.InvalidStateError):
-                    await self._stream.write(request)
-            return await answer
+            try:
+                return await self._ask_once(request)
+            except grpc.RpcError as error:
+                if error.details() != LOST_REASON:
+                    raise
+            # A new stream is told the reason again; a keep-alive may be sent twice.
+            return await self._ask_once(request)
+
+    async def _ask_once(self, request: Any) -> Any:
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        async with self._turn:
+            if self._stream is None:
+                self._stream = self._open_stream()
+                self._reader = asyncio.create_task(self._read(self._stream))
+            self._waiting.append(answer)
+            # When the stream is over, its reader tells this request too, with the reason.
+            with contextlib.suppress(asyncio.InvalidStateError, grpc.RpcError):
+                await self._stream.write(request)
+        return await answer
 
     async def _read(self, stream: Any) -> None:
         failure: BaseException

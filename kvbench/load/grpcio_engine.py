@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import IO, Any
@@ -28,9 +28,9 @@ from kvbench.load import merge
 from kvbench.load.admin import AdminError
 from kvbench.load.admin_etcd import EtcdAdmin
 from kvbench.load.credentials import Credentials
-from kvbench.load.grpcio_worker import Counters, Finished
+from kvbench.load.grpcio_worker import Finished
 from kvbench.load.plan import Phase, Plan
-from kvbench.load.protocol import EngineError
+from kvbench.load.protocol import EngineError, Progress
 from kvbench.load.records import END_REASONS
 from kvbench.load.shares import dealt, unused_shares
 from kvbench.ops.kinds import KIND_NAMES, Kind
@@ -44,25 +44,13 @@ CLOSE_S = 5.0
 UNSUPPORTED = (Kind.MAKE_PARENT,)
 
 
-@dataclass
-class GrpcioProgress:
-    """Counters of all processes, at most a tenth of a second old."""
-
-    elapsed_s: float = 0.0
-    offered: int = 0
-    completed: int = 0
-    errors: int = 0
-    in_flight: int = 0
-    connected: int = 0
-
-
 class WorkerProcess:
     """One worker process, and what it told."""
 
     def __init__(self, number: int, changed: threading.Condition) -> None:
         """``changed`` is notified of every message, of whichever process."""
         self.number = number
-        self.counters = Counters()
+        self.counters = Progress()
         self.finished: Finished | None = None
         self.opened = False
         self.failure = ""
@@ -235,11 +223,11 @@ class GrpcioEngine:
         self._start_ns = time.monotonic_ns() + START_LEAD_NS
         for worker in self._workers:
             worker.finished = None
-            worker.counters = Counters(connected=worker.counters.connected)
+            worker.counters = Progress(connected=worker.counters.connected)
             worker.tell("start", phase, self._start_ns, self._inserted)
 
-    def poll(self) -> tuple[GrpcioProgress, PhaseResult | None]:
-        """Counters now, and the seconds that became final since the last poll."""
+    def poll(self) -> tuple[Progress, PhaseResult | None]:
+        """Progress now, and the seconds that became final since the last poll."""
         part: PhaseResult | None = None
         for worker in self._workers:
             for each in worker.take_parts():
@@ -247,7 +235,7 @@ class GrpcioEngine:
         if part is not None:
             self._result = part if self._result is None else merge.add(self._result, part)
         counters = [worker.counters for worker in self._workers]
-        progress = GrpcioProgress(
+        progress = Progress(
             elapsed_s=max(0, time.monotonic_ns() - self._start_ns) / 1e9,
             offered=sum(each.offered for each in counters),
             completed=sum(each.completed for each in counters),

@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Any
 
-from kvbench.load import grpcio_share, recorder
+from kvbench.load import grpcio_share, recorder, sending
 from kvbench.load.grpcio_calls import Connection, Outcome, StaleTokenError, prepare
 from kvbench.load.grpcio_session import Session
 from kvbench.load.grpcio_share import Share
@@ -177,14 +177,13 @@ class PhaseRun:
         now_ns = time.monotonic_ns()
         until_ns = min(now_ns, self._end_ns - 1)
         while int(self._row["index"]) < self._count and due_ns <= until_ns:
-            grpcio_share.give_up(self._loop, self._share.choices, self._share.record, int(ErrorCode.NOT_SENT), now_ns)
-            due_ns = grpcio_share.advance_due(self._loop, self._share.choices)
+            due_ns = grpcio_share.give_up(self._loop, self._share.choices, self._share.record, now_ns)
 
     # -- one request ----------------------------------------------------------------------------------------------
 
     def _issue(self, slot: int, due_ns: int) -> None:
         """Choose the next request; at once, because the next due time depends on its index."""
-        grpcio_share.issue(self._loop, self._share.choices, self._share.record, slot, due_ns)
+        sending.issue(self._loop, self._share.choices, self._share.record, slot, due_ns)
 
     async def _carry_out(self, slot: int, connection: Connection) -> None:
         """Send, await and record one request, all its steps."""

@@ -1,6 +1,6 @@
 """One share of a phase for the grpcio engine: its choices, its records, all by the fast engine's own kernels.
 
-A request is the same record here as there (``requests.choose``, ``requests.build``), so the same plan, seed and share
+A request is the same record here as there (``sending.issue``, ``requests.build``), so the same plan, seed and share
 give the same sequence of operations, keys and values on both engines, and the same recorder counts them.
 """
 
@@ -12,36 +12,19 @@ import numpy.typing as npt
 from kvbench import jit
 from kvbench.client.dispatch import ETCD
 from kvbench.jit import kernel
-from kvbench.load import arrivals, keys, mix, recorder, requests, sizing, values
+from kvbench.load import arrivals, keys, mix, recorder, requests, sending, sizing, values
 from kvbench.load.plan import Operation, Phase, Plan
-from kvbench.load.records import LINE, PHASE, REQUEST, SHARED_SLOTS, Choices, Loop
+from kvbench.load.records import LINE, NEVER_NS, PHASE, REQUEST, SHARED_SLOTS, Choices, Loop
 from kvbench.load.shares import dealt, operation_names
 from kvbench.ops.kinds import Kind
 from kvbench.ops.records import OPERATION, OUTCOME
-
-NEVER_NS = 1 << 62
-
-
-@kernel
-def issue(loop: Any, choices: Any, record: Any, slot: int, scheduled_ns: int) -> None:
-    """Choose the next request for a slot and count it as offered."""
-    requests.choose(loop, choices, slot, scheduled_ns)
-    recorder.offered(record, int(loop.requests[slot]["operation"]), scheduled_ns)
-    phase = loop.phase[0]
-    phase["in_flight"] += 1
-    phase["in_flight_max"] = max(phase["in_flight_max"], phase["in_flight"])
 
 
 @kernel
 def encode(loop: Any, choices: Any, record: Any, slot: int, now: int) -> int:
     """Build a slot's current step, which is sent at ``now``. Returns the number of OPERATION records."""
     recorder.roll(record, now)
-    request = loop.requests[slot]
-    if request["sent_ns"] == 0:
-        request["sent_ns"] = now
-        recorder.sent(record, int(request["operation"]))
-        phase = loop.phase[0]
-        phase["send_lag_ns_max"] = max(phase["send_lag_ns_max"], now - request["scheduled_ns"])
+    sending.mark_sent(loop, record, slot, now)
     return requests.build(loop, choices, slot, now)
 
 
@@ -83,26 +66,18 @@ def observe_event(loop: Any, record: Any, sent_ns: int, now: int) -> None:
 
 
 @kernel
-def give_up(loop: Any, choices: Any, record: Any, code: int, now: int) -> None:
-    """The next request was due but never had a slot: offered, and failed with ``code``."""
-    phase = loop.phase[0]
-    operation = mix.choose(choices.mix, int(phase["index"]))
-    due_ns = int(phase["due_ns"])
+def give_up(loop: Any, choices: Any, record: Any, now: int) -> int:
+    """The next request was due but never had a slot: offered, and failed. Returns the due time of the one after it."""
     recorder.roll(record, now)
-    recorder.offered(record, operation, due_ns)
-    recorder.record_error(record, operation, code, due_ns, now)
-    phase["index"] += phase["shares"]
+    sending.give_up(loop, choices, record, now)
+    return int(loop.phase[0]["due_ns"])
 
 
 @kernel
 def advance_due(loop: Any, choices: Any) -> int:
     """Open loop: compute and return the due time of request ``phase.index``."""
-    phase = loop.phase[0]
-    index, before = int(phase["index"]), int(phase["due_index"])
-    due_ns = arrivals.share_due_ns(choices.arrival, before, index, int(phase["due_ns"]), int(phase["start_ns"]))
-    phase["due_ns"] = due_ns
-    phase["due_index"] = index
-    return due_ns
+    sending.advance_due(loop.phase[0], choices.arrival)
+    return int(loop.phase[0]["due_ns"])
 
 
 class Share:
@@ -175,6 +150,7 @@ class Share:
             "cap_hit_ns": -1,
             "closed_loop": int(phase.arrival == "closed"),
             "protocol": ETCD,
+            "clients": len(self.loop.requests),
             "watch_operation": len(operations),
         }
         for name, value in fields.items():
@@ -190,12 +166,12 @@ class Share:
             phase = Phase("rehearsal", count=2, arrival="constant", rates_ops_s=(1.0,), operations=(operation,))
             self.begin(phase, 0, 0)
             for _ in range(2):
-                issue(self.loop, self.choices, self.record, 0, 0)
+                sending.issue(self.loop, self.choices, self.record, 0, 0)
                 encode(self.loop, self.choices, self.record, 0, 0)
             complete(self.loop, self.record, 0, 0)
             fail(self.loop, self.record, 0, 1, 0)
             observe_event(self.loop, self.record, 1, 1)
-            give_up(self.loop, self.choices, self.record, 1, 0)
+            give_up(self.loop, self.choices, self.record, 0)
             advance_due(self.loop, self.choices)
             recorder.finish(self.record, recorder.SECOND_NS)
             self.drain.take()

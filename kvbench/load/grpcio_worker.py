@@ -20,22 +20,11 @@ import numpy.typing as npt
 
 from kvbench.load.credentials import Credentials
 from kvbench.load.plan import Phase, Plan
-from kvbench.load.protocol import EngineError
+from kvbench.load.protocol import EngineError, Progress
 from kvbench.measure.threads import own_tid, schedstat
 from kvbench.ops.results import PhaseResult, ThreadUse
 
 REPORT_S = 0.1
-
-
-@dataclass(frozen=True)
-class Counters:
-    """A worker's part of the progress."""
-
-    offered: int = 0
-    completed: int = 0
-    errors: int = 0
-    in_flight: int = 0
-    connected: int = 0
 
 
 @dataclass(frozen=True)
@@ -144,7 +133,7 @@ class Worker:
         watched = max(plan.watched_keys, 1)
         keys = [self._share.key_of((each * shares + number) % watched) for each in range(self._share.watchers)]
         await self._session.open(connections, keys)
-        self._reporter.tell("progress", Counters(connected=self._session.connected))
+        self._reporter.tell("progress", Progress(connected=self._session.connected))
         self._reporter.tell("opened")
 
     async def _close(self) -> None:
@@ -211,7 +200,7 @@ class Worker:
         row = self._share.loop.phase[0]
         completed, failed = int(row["completed"]), int(self._share.record.state[recorder.FAILED])
         in_flight = int(row["in_flight"])
-        counters = Counters(
+        counters = Progress(
             offered=completed + failed + in_flight,
             completed=completed,
             errors=failed,

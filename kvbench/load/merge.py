@@ -3,11 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
+from kvbench.load.records import END_REASONS
 from kvbench.ops.results import PhaseResult
 from kvbench.stats import histograms
-
-END_REASONS = ("count", "duration", "interrupted", "failed")
-"""From the least to the most telling: a phase that failed in one share failed."""
 
 
 def add(a: PhaseResult, b: PhaseResult) -> PhaseResult:
@@ -18,7 +16,7 @@ def add(a: PhaseResult, b: PhaseResult) -> PhaseResult:
     ``in_flight_cap`` is a sum too: shares have slots of their own; so is ``in_flight_max``, which makes it an upper
     bound (the shares' maxima need not have met). ``keys_touched`` is a sum: a share counts only keys that no other
     share counts, or nothing. A part of a share carries what happened since the last part, so what belongs to the whole
-    (threads, caps, maxima, CPU) stands in one of them.
+    (threads, caps, maxima, CPU) stands in one of them. A phase that failed in one share failed.
 
     Raises ValueError when the two are not shares of the same phase.
     """

@@ -1,20 +1,22 @@
 """What both load engines look like to ``run``: open, phases one after another, close."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from kvbench.load.plan import Phase
 from kvbench.ops.results import PhaseResult
 
 
-class Progress(Protocol):
-    """Counters of a phase under way, cheap to read at any moment."""
+@dataclass(frozen=True)
+class Progress:
+    """Counters of a phase under way, of all threads or processes, cheap to read at any moment."""
 
-    elapsed_s: float
-    offered: int
-    completed: int
-    errors: int
-    in_flight: int
-    connected: int
+    elapsed_s: float = 0.0
+    offered: int = 0
+    completed: int = 0
+    errors: int = 0
+    in_flight: int = 0
+    connected: int = 0
 
 
 class LoadEngine(Protocol):

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kvbench.jit import kernel
+from kvbench.load.records import NEVER_NS
 from kvbench.ops.errors import ERROR_CODES
 from kvbench.ops.results import ERROR, HISTOGRAM_COUNT, RESPONSE, SERVICE, WAIT, PhaseResult
 from kvbench.rt import atomics, histogram
@@ -25,7 +26,6 @@ from kvbench.rt.histogram import BUCKETS, HIGHEST_NS
 TIMES = 4
 """Histograms of an operation: wait, service, response, error."""
 SECOND_NS = 1_000_000_000
-NEVER_NS = 1 << 62
 SECONDS_MAX = 86_400
 """Rows for a phase without a duration: a day. What comes later is counted in the last row."""
 SLOTS_MAX = 16

@@ -20,6 +20,8 @@ class Slot(IntEnum):
     """A watch that stands."""
 
 
+NEVER_NS = 1 << 62
+"""A time that no clock reaches."""
 FREE, WAITING, SENT, WATCHING = int(Slot.FREE), int(Slot.WAITING), int(Slot.SENT), int(Slot.WATCHING)
 
 REQUEST = np.dtype(
@@ -97,6 +99,7 @@ PHASE = np.dtype(
 
 END_COUNT, END_DURATION, END_STOPPED, END_FAILED = 0, 1, 2, 3
 END_REASONS = ("count", "duration", "interrupted", "failed")
+"""From the least to the most telling."""
 
 SHARED_STOP, SHARED_OFFERED, SHARED_COMPLETED, SHARED_ERRORS, SHARED_IN_FLIGHT = 0, 1, 2, 3, 4
 SHARED_CONNECTED, SHARED_WATCHING, SHARED_DONE, SHARED_TID, SHARED_SLOTS = 5, 6, 7, 8, 16

@@ -114,10 +114,8 @@ def drain_line(loop: Any, clients: Any, choices: Any, net: Any, record: Any, con
 
 
 @kernel
-def start_request(
-    loop: Any, clients: Any, choices: Any, net: Any, record: Any, slot: int, scheduled_ns: int, now: int
-) -> None:
-    """Choose the next request for a slot, count it as offered, and send it."""
+def issue(loop: Any, choices: Any, record: Any, slot: int, scheduled_ns: int) -> None:
+    """Choose the next request for a slot, and count it as offered and in flight."""
     phase = loop.phase[0]
     requests.choose(loop, choices, slot, scheduled_ns)
     recorder.offered(record, int(loop.requests[slot]["operation"]), scheduled_ns)
@@ -125,6 +123,14 @@ def start_request(
     phase["in_flight"] += 1
     if phase["in_flight"] > phase["in_flight_max"]:
         phase["in_flight_max"] = phase["in_flight"]
+
+
+@kernel
+def start_request(
+    loop: Any, clients: Any, choices: Any, net: Any, record: Any, slot: int, scheduled_ns: int, now: int
+) -> None:
+    """The next request of a slot: choose it, and send it."""
+    issue(loop, choices, record, slot, scheduled_ns)
     send_or_wait(loop, clients, choices, net, record, slot, now)
 
 
@@ -199,14 +205,21 @@ def issue_due(loop: Any, clients: Any, choices: Any, net: Any, record: Any, now:
 
 
 @kernel
+def give_up(loop: Any, choices: Any, record: Any, now: int) -> None:
+    """Open loop: the next request was due but never had a slot: offered, and failed (NOT_SENT)."""
+    phase = loop.phase[0]
+    due = int(phase["due_ns"])
+    operation = mix.choose(choices.mix, int(phase["index"]))
+    recorder.offered(record, operation, due)
+    recorder.record_error(record, operation, NOT_SENT, due, now)
+    phase["offered"] += 1
+    phase["index"] += phase["shares"]
+    advance_due(phase, choices.arrival)
+
+
+@kernel
 def abandon_backlog(loop: Any, choices: Any, record: Any, until: int, now: int) -> None:
-    """Open loop: count what was due before ``until`` but never had a slot as offered and failed (NOT_SENT)."""
+    """Open loop: give up what was due before ``until``."""
     phase = loop.phase[0]
     while not schedule_over(phase) and phase["due_ns"] <= until:
-        due = int(phase["due_ns"])
-        operation = mix.choose(choices.mix, int(phase["index"]))
-        recorder.offered(record, operation, due)
-        recorder.record_error(record, operation, NOT_SENT, due, now)
-        phase["offered"] += 1
-        phase["index"] += phase["shares"]
-        advance_due(phase, choices.arrival)
+        give_up(loop, choices, record, now)

@@ -10,6 +10,7 @@ from scipy import stats
 
 from kvbench.load import arrivals
 from kvbench.load.plan import Phase
+from kvbench.load.records import NEVER_NS
 from tests.naive import arrivals as naive
 
 START_NS = 5_000_000_000_000
@@ -47,7 +48,7 @@ def due_times(phase: Phase, count: int, seed: int = 1) -> list[int]:
     due, times = START_NS, []
     for index in range(count):
         due = arrivals.next_due_ns(schedule, index, due, START_NS)
-        times.append(due if due == arrivals.NEVER_NS else due - START_NS)
+        times.append(due if due == NEVER_NS else due - START_NS)
     return times
 
 
@@ -58,7 +59,7 @@ def test_due_when_the_integral_has_come_to_the_index(phase: Phase, index: int) -
     assert due >= START_NS
     per_ns = max(phase.rates_ops_s) / 1e9
     tolerance = 1e-6 + 1e-12 * index + 3 * per_ns
-    if due == arrivals.NEVER_NS:
+    if due == NEVER_NS:
         assert naive.integral(phase, int(phase.duration_s * 1e9) + 1) <= index + tolerance
     else:
         assert abs(float(naive.integral(phase, due - START_NS) - index)) <= tolerance
@@ -71,7 +72,7 @@ def test_due_times_are_the_naive_ones(phase: Phase, index: int) -> None:
     due = arrivals.next_due_ns(arrivals.new_arrival(phase, 1), index, START_NS, START_NS)
     latest = 1 << 50
     expected = naive.due_ns(phase, index, latest)
-    if due == arrivals.NEVER_NS:
+    if due == NEVER_NS:
         assert expected == latest or phase.rates_ops_s[-1] == 0
     elif phase.arrival != "ramp":
         assert abs(due - START_NS - expected) <= 2 + expected // 10**12
@@ -123,10 +124,10 @@ def test_the_last_rate_goes_on() -> None:
 
 
 def test_after_a_last_rate_of_0_nothing_is_due() -> None:
-    assert due_times(steps((1.0, 0.0), 4.0), 3) == [0, 1_000_000_000, arrivals.NEVER_NS]
+    assert due_times(steps((1.0, 0.0), 4.0), 3) == [0, 1_000_000_000, NEVER_NS]
     times = due_times(ramp(2.0, 0.0, 2.0), 4)
     assert times[0] == 0 and times[1] == pytest.approx(2e9 - 2**0.5 * 1e9, abs=2)
-    assert times[2:] == [arrivals.NEVER_NS] * 2
+    assert times[2:] == [NEVER_NS] * 2
 
 
 def test_a_ramp_from_0() -> None:
@@ -146,7 +147,7 @@ def test_shares_together_are_the_whole(phase: Phase, count: int, shares: int, se
         for index in range(share, count, shares):
             due = arrivals.share_due_ns(schedule, previous, index, due, START_NS)
             previous = index
-            assert (due if due == arrivals.NEVER_NS else due - START_NS) == whole[index]
+            assert (due if due == NEVER_NS else due - START_NS) == whole[index]
 
 
 def test_poisson_gaps_are_exponential() -> None:

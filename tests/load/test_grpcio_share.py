@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvbench.load import grpcio_share
+from kvbench.load import grpcio_share, sending
 from kvbench.load.grpcio_calls import outcome_of, prepare
 from kvbench.load.grpcio_share import Share
 from kvbench.load.grpcio_timer import Timer
@@ -42,7 +42,7 @@ def sent_by(number: int, shares: int) -> list[tuple[int, int, bytes]]:
     due_ns = grpcio_share.advance_due(share.loop, share.choices)
     while int(share.loop.phase[0]["index"]) < PHASE.count:
         index = int(share.loop.phase[0]["index"])
-        grpcio_share.issue(share.loop, share.choices, share.record, 0, due_ns)
+        sending.issue(share.loop, share.choices, share.record, 0, due_ns)
         count = grpcio_share.encode(share.loop, share.choices, share.record, 0, 99)
         _, request = prepare(share.loop.operations, count, share.loop.payload)
         found.append((index, due_ns, type(request).__name__.encode() + request.SerializeToString(deterministic=True)))
