@@ -11,17 +11,23 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit bench lint readme clean servers test-compiled test-interpreted test-bounds
+.PHONY: help demo test unit bench lint readme clean servers test-groups test-compiled test-interpreted test-bounds
 
 VENV := .venv
 BIN := $(VENV)/bin
 UNIT := -m "not slow"
+# Two processes for tests that compute; more for all tests together, half of which wait for servers.
+TESTS := $(BIN)/python -m pytest -q --dist worksteal --durations=15
+UNIT_TESTS := $(TESTS) -n 2 $(UNIT)
+ALL_TESTS := $(TESTS) -n 3
+TIMES := .test-times
 
-# Runs a command and says how long it took: where a test run's minutes go.
+# Runs a command, says how long it took and notes it for the table at the end of `make test`.
 define timed
 @start=$$SECONDS; echo "== $(1)"; \
-if $(2); then echo "== $(1): $$((SECONDS - start)) s"; \
-else code=$$?; echo "== $(1): FAILED after $$((SECONDS - start)) s"; exit $$code; fi
+if $(2); then echo "== $(1): $$((SECONDS - start)) s"; printf '%5d s  %s\n' $$((SECONDS - start)) '$(1)' >>$(TIMES); \
+else code=$$?; echo "== $(1): FAILED after $$((SECONDS - start)) s"; \
+printf '%5d s  %s (failed)\n' $$((SECONDS - start)) '$(1)' >>$(TIMES); exit $$code; fi
 endef
 
 help:
@@ -59,7 +65,11 @@ lint: $(VENV)/.test-packages
 	$(call timed,lint: mypy,$(BIN)/mypy)
 	$(call timed,lint: import contracts,$(BIN)/lint-imports --no-logo 2>&1 | tail -n 12)
 
-test: lint servers test-interpreted test-bounds test-compiled
+test:
+	@: >$(TIMES); code=0; $(MAKE) --no-print-directory test-groups || code=$$?; \
+	echo "== where the time went"; cat $(TIMES); printf '%5d s  in all\n' $$SECONDS; exit $$code
+
+test-groups: lint servers test-interpreted test-bounds test-compiled
 
 readme: $(VENV)/.run-packages
 	@$(BIN)/python -m kvbench.readme
@@ -68,16 +78,16 @@ readme: $(VENV)/.run-packages
 .NOTPARALLEL:
 
 unit: $(VENV)/.test-packages
-	$(call timed,unit tests compiled,$(BIN)/python -m pytest -q $(UNIT) --durations=10)
+	$(call timed,unit tests compiled,$(UNIT_TESTS))
 
 test-compiled: $(VENV)/.test-packages
-	$(call timed,all tests compiled,$(BIN)/python -m pytest -q --durations=25)
+	$(call timed,all tests compiled,$(ALL_TESTS))
 
 test-interpreted: $(VENV)/.test-packages
-	$(call timed,unit tests interpreted with coverage,NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q $(UNIT) --durations=5 --cov --cov-report=term)
+	$(call timed,unit tests interpreted with coverage,NUMBA_DISABLE_JIT=1 $(UNIT_TESTS) --cov --cov-report=term)
 
 test-bounds: $(VENV)/.test-packages
-	$(call timed,unit tests with bounds checks,NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -q $(UNIT) --durations=5)
+	$(call timed,unit tests with bounds checks,NUMBA_BOUNDSCHECK=1 $(UNIT_TESTS))
 
 bench: $(VENV)/.test-packages
 	$(BIN)/python -m pytest -q tests/bench --benchmark-enable --benchmark-only
@@ -85,5 +95,5 @@ bench: $(VENV)/.test-packages
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	rm -rf .benchmarks .coverage .coverage.* results/demo
+	rm -rf .benchmarks .coverage .coverage.* $(TIMES) results/demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

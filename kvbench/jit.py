@@ -135,9 +135,21 @@ def kernel(function: F) -> F:
     relative = package_path(function.__code__.co_filename)
     if JIT_ENABLED and relative is not None and cache_folder(relative.parts[0]) is not None:
         dispatcher._cache = KernelCache(function)
+        compile_once(dispatcher)
     if JIT_ENABLED:
         be_part_of_callers(dispatcher, function)
     return dispatcher  # type: ignore[no-any-return]
+
+
+def compile_once(dispatcher: Any) -> None:
+    """Have only one process at a time compile or load ``dispatcher``: the others load what the first compiled."""
+    compile_or_load = dispatcher.compile
+
+    def compile_alone(signature: Any) -> Any:
+        with dispatcher._cache.alone():
+            return compile_or_load(signature)
+
+    dispatcher.compile = compile_alone
 
 
 def be_part_of_callers(dispatcher: Any, function: Callable[..., Any]) -> None:
@@ -276,6 +288,12 @@ class KernelCache(caching.FunctionCache):  # type: ignore[misc]
             return None
 
     @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the kernel's own lock, which is taken before numba's and the folder's."""
+        with file_lock(Path(self.cache_path) / f"{self._impl.filename_base}.lock"):
+            yield
+
+    @contextmanager
     def _locked(self, mode: int) -> Iterator[None]:
         """Hold the folder's lock, shared (LOCK_SH) or alone (LOCK_EX)."""
         with open(Path(self.cache_path) / LOCK_NAME, "a") as lock:
@@ -286,10 +304,16 @@ class KernelCache(caching.FunctionCache):  # type: ignore[misc]
 @contextmanager
 def compile_lock(group: str) -> Iterator[None]:
     """Only one process compiles a group at a time; the others wait and load what it compiled."""
-    folder = cache_root() / "kernels"
+    with file_lock(cache_root() / "kernels" / f"{group}.lock"):
+        yield
+
+
+@contextmanager
+def file_lock(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, which is made if need be; when it cannot be made that is said, and nothing is held."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / f"{group}.lock", "w")  # noqa: SIM115
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path, "w")  # noqa: SIM115
     except OSError as error:
         say_uncached(error)
         yield
