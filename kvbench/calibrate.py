@@ -21,12 +21,13 @@ from kvbench.load import bare
 from kvbench.load.engine import FastEngine, split_address
 from kvbench.load.plan import Keys, Operation, Phase, Plan, Values
 from kvbench.load.protocol import EngineError, LoadEngine
-from kvbench.load.records import SHARED_SLOTS
+from kvbench.load.records import SHARED_SLOTS, SHARED_STOP, STOP_NOW
 from kvbench.measure.threads import own_tid, schedstat
 from kvbench.net import table
 from kvbench.ops.kinds import Kind
 from kvbench.ops.results import RESPONSE, SERVICE, TIME_NAMES, WAIT, PhaseResult
 from kvbench.stats import histograms, percentiles
+from kvbench.targets.guard import guard
 
 START_TIMEOUT_S = 120.0
 """A null server compiles its kernels first, when nobody has before."""
@@ -86,15 +87,21 @@ def cores(pin: bool) -> tuple[int | None, int | None]:
 
 @contextmanager
 def null_server(protocol: str, cpu: int | None, arguments: tuple[str, ...] = ()) -> Iterator[str]:
-    """A null server in a process of its own; yields its host:port. It ends with the block, or with this process."""
+    """A null server in a process of its own; yields its host:port. It ends with the block, or with this process.
+
+    The watchdog sees to the latter, as it does for targets: a server that is still starting does not notice by itself.
+    """
     command = [sys.executable, "-m", "kvbench.server.null", "--protocol", protocol, *arguments]
     if cpu is not None:
         command += ["--cpu", str(cpu)]
+    watchdog = guard()
+    watchdog.start()
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
-        start_new_session=True,
+        start_new_session=True, env={**os.environ, **watchdog.environment},
     )  # fmt: skip
     try:
+        watchdog.watch_process(process.pid)
         yield read_address(process, protocol)
     finally:
         process.terminate()
@@ -103,6 +110,7 @@ def null_server(protocol: str, cpu: int | None, arguments: tuple[str, ...] = ())
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        watchdog.forget_process(process.pid)
         for stream in (process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
@@ -189,13 +197,13 @@ def measure_bare(ceiling: Ceiling, setting: Setting, load_cpu: int | None, serve
     in_flight = max(setting.clients // setting.connections, 1)
     with null_server("bare", server_cpu, sizes) as address:
         found: dict[str, float] = {}
+        shared = np.zeros(SHARED_SLOTS, np.int64)
 
         def drive() -> None:
             thread_id = own_tid()
             if load_cpu is not None:
                 os.sched_setaffinity(thread_id, {load_cpu})
             net = table.new_net(setting.connections, [split_address(address)])
-            shared = np.zeros(SHARED_SLOTS, np.int64)
             bare.run_bare(net, shared, request, response, in_flight, 1_000_000)
             cpu, _ = schedstat(thread_id)
             start = time.monotonic_ns()
@@ -204,8 +212,12 @@ def measure_bare(ceiling: Ceiling, setting: Setting, load_cpu: int | None, serve
             found["cpu_ns"] = schedstat(thread_id)[0] - cpu
 
         thread = threading.Thread(target=drive, name="bare")
-        thread.start()
-        thread.join()
+        try:
+            thread.start()
+            thread.join()
+        finally:
+            shared[SHARED_STOP] = STOP_NOW
+            thread.join()
     count = found.get("count", 0.0)
     if count:
         ceiling.bare_throughput_ops_s = count / (found["wall_ns"] / 1e9)

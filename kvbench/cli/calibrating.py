@@ -10,6 +10,7 @@ from rich.table import Table
 
 from kvbench.calibrate import Ceiling, Setting, calibrate
 from kvbench.cli import consoles
+from kvbench.run.interrupt import Interruption
 from kvbench.yardstick import TOOL, Comparison, Side, compare
 
 ENGINES = {"etcd": ("fast", "grpcio"), "zookeeper": ("fast",)}
@@ -36,7 +37,9 @@ def calibrate_command(
         for each in ENGINES[protocol]
         if engine in (each, "all")
     ]
-    found = [(number, calibrate(*case, _progress)) for number in range(1, rounds + 1) for case in _with(cases, setting)]
+    numbers = range(1, rounds + 1)
+    with Interruption():
+        found = [(number, calibrate(*case, _progress)) for number in numbers for case in _with(cases, setting)]
     if as_json:
         print(json.dumps([{"round": number, **each.as_dict()} for number, each in found], indent=2))
         return
@@ -99,7 +102,8 @@ def _cells(figures: list[float]) -> list[str]:
 
 def yardstick_command(rounds: int, total: int, version: str, settings: list[str], as_json: bool) -> None:
     """kvbench beside etcd's own benchmark tool, on fresh servers, in interleaved rounds."""
-    found = compare(rounds, total, version, settings, _progress)
+    with Interruption():
+        found = compare(rounds, total, version, settings, _progress)
     if as_json:
         print(json.dumps(found.as_dict(), indent=2))
         return
