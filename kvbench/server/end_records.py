@@ -132,7 +132,7 @@ CALL = np.dtype(
         ("tag", np.int64),  # the user's
         ("waits", np.int64),  # 1: the user wants to know when nothing is owed any more
         ("listed", np.int64),  # 1: in the list of calls that nothing is owed any more
-        ("due", np.int64),  # answers still to come, on a stream of many
+        ("count", np.int64),  # the user's
     ],
     align=True,
 )
@@ -168,7 +168,7 @@ END = np.dtype(
         # the response being written
         ("open_at", np.int64),
         ("open_room", np.int64),
-        ("open_direct", np.int64),
+        ("open_way", np.int64),
         # counters
         ("links_open", np.int64),
         ("calls_open", np.int64),

@@ -24,8 +24,10 @@ from kvbench.wire.http2_records import (
     NO_ERROR,
 )
 
-DIRECT_BYTES_MAX = FRAME_BYTES_MAX - grpc.PREFIX_BYTES
-"""Longest message that is written straight into the connection's buffer: it has to fit one frame."""
+QUEUED_BYTES_MAX = 1 << 20
+"""Most bytes of small responses that may wait on a stream of many."""
+DIRECT, POOLED, QUEUED = 1, 0, 2
+"""Where a response is written: into the connection's buffer, into one of the pool, behind others in one of the pool."""
 AROUND_BYTES = 160
 """Headers, trailers and frame headers of a response."""
 
@@ -78,7 +80,7 @@ def new_call(end: Any, position: int, stream: int, method: int) -> int:
     call["owed_at"] = -1
     call["tag"] = -1
     call["waits"] = 0
-    call["due"] = 0
+    call["count"] = 0
     end.links[position]["calls"] += 1
     state["calls_open"] += 1
     return number
@@ -179,13 +181,13 @@ def cancel(end: Any, number: int, reason: int) -> None:
 def open_response(end: Any, number: int, bytes_max: int) -> int:
     """Where in the arena a message of at most ``bytes_max`` bytes is to be written, or -1: no room for it.
 
-    A call that is owed a response already has no room for a second one.
+    On a call that is owed a response already it goes behind that one, up to QUEUED_BYTES_MAX in all.
     """
     call, state = end.calls[number], end.state[0]
     position, stream = int(call["link"]), int(call["stream"])
     link, h2 = end.links[position], end.http2[position]
     if call["owed_at"] >= 0:
-        return -1
+        return open_queued(end, number, bytes_max + grpc.PREFIX_BYTES)
     size = bytes_max + grpc.PREFIX_BYTES
     unsent = int(link["tx_end"]) - int(link["tx_start"])
     if size <= FRAME_BYTES_MAX and size <= h2["send_window"] and unsent + size + AROUND_BYTES <= TX_RESPONSES_MAX:
@@ -195,7 +197,7 @@ def open_response(end: Any, number: int, bytes_max: int) -> int:
             if call["greeted"] == 0:
                 at += FRAME_HEADER_BYTES + int(state["headers_bytes"])
             state["open_at"] = at + FRAME_HEADER_BYTES
-            state["open_direct"] = 1
+            state["open_way"] = DIRECT
             return at + FRAME_HEADER_BYTES + grpc.PREFIX_BYTES
     if link["held_bytes"] + size > state["held_bytes_max"]:
         return -1
@@ -204,15 +206,40 @@ def open_response(end: Any, number: int, bytes_max: int) -> int:
         return -1
     state["open_at"] = buffer
     state["open_room"] = size
-    state["open_direct"] = 0
+    state["open_way"] = POOLED
     return buffer + grpc.PREFIX_BYTES
+
+
+@kernel
+def open_queued(end: Any, number: int, size: int) -> int:
+    """``open_response`` behind what a call is owed already; ``size`` holds the prefix."""
+    call, state = end.calls[number], end.state[0]
+    link = end.links[int(call["link"])]
+    have, room = int(call["owed_size"]), int(call["owed_room"])
+    if have + size > QUEUED_BYTES_MAX:
+        return -1
+    if have + size > room:
+        wider = max(2 * room, have + size)
+        if link["held_bytes"] + wider - room > state["held_bytes_max"]:
+            return -1
+        buffer = grpc_pool.take(state["pool"], end.arena, wider)
+        if buffer < 0:
+            return -1
+        copy(end.arena, buffer, end.arena, int(call["owed_at"]), have)
+        grpc_pool.give(state["pool"], end.arena, int(call["owed_at"]), room)
+        link["held_bytes"] += wider - room
+        call["owed_at"] = buffer
+        call["owed_room"] = wider
+    state["open_at"] = call["owed_at"] + have
+    state["open_way"] = QUEUED
+    return int(state["open_at"]) + grpc.PREFIX_BYTES
 
 
 @kernel
 def abandon_response(end: Any) -> None:
     """Nothing was written where ``open_response`` said."""
     state = end.state[0]
-    if state["open_direct"] == 0:
+    if state["open_way"] == POOLED:
         grpc_pool.give(state["pool"], end.arena, int(state["open_at"]), int(state["open_room"]))
 
 
@@ -225,8 +252,12 @@ def close_response(end: Any, number: int, size: int, last: bool) -> None:
     at = int(state["open_at"])
     grpc.write_prefix(end.arena, at, size)
     sockets.mark_dirty(end, position)
-    if state["open_direct"] == 0:
+    if state["open_way"] == POOLED:
         owe(end, number, at, int(state["open_room"]), size + grpc.PREFIX_BYTES, last)
+        return
+    if state["open_way"] == QUEUED:
+        call["owed_size"] += size + grpc.PREFIX_BYTES
+        call["owed_ends"] = 1 if last else 0
         return
     write_headers(end, number)
     whole = size + grpc.PREFIX_BYTES
@@ -354,6 +385,16 @@ def refuse_stream(end: Any, position: int, stream: int, greeted: int, status: in
 
 
 @kernel
+def list_writable(end: Any, number: int) -> None:
+    """Have ``take_writable`` name a call."""
+    call = end.calls[number]
+    if call["listed"] == 0:
+        call["listed"] = 1
+        end.writable[0] += 1
+        end.writable[end.writable[0]] = number
+
+
+@kernel
 def take_writable(end: Any) -> int:
     """A call, of those with ``waits``, that is owed nothing any more, or -1. It may be over, or another one by now."""
     count = int(end.writable[0])
@@ -414,8 +455,5 @@ def pay_frame(end: Any, position: int, number: int, tx_left: int) -> bool:
             write_trailers(end, number)
         elif call["waits"] == 1:
             call["waits"] = 0
-            if call["listed"] == 0:
-                call["listed"] = 1
-                end.writable[0] += 1
-                end.writable[end.writable[0]] = number
+            list_writable(end, number)
     return True

@@ -146,8 +146,8 @@ def answer_watch(shared: Any, call: Any, buf: Any, at: int, end: int, tx: Any, t
         numbers, contents = etcd_requests.WATCH_CREATE_NUMBERS, etcd_requests.WATCH_CREATE_BYTES
         if read_message(buf, fields[STARTS + 1], fields[ENDS + 1], numbers, contents, shared["inner"]) < 0:
             return -INTERNAL
-        to = protobuf.write_varint_field(tx, to, 2, int(call["watch_id"]))
-        call["watch_id"] += 1
+        to = protobuf.write_varint_field(tx, to, 2, int(call["count"]))
+        call["count"] += 1
         return protobuf.write_varint_field(tx, to, 3, 1)
     if fields[COUNTS + 2] > 0:
         numbers = etcd_requests.WATCH_CANCEL_NUMBERS
