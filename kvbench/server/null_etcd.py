@@ -64,10 +64,14 @@ def refuse(end: Any, number: int, status: int) -> None:
 @kernel
 def serve_connection(null: Any, position: int, receive: bool, now: int) -> int:
     """Answer every request that has come on a connection. Returns 0, or a negative code: hang up."""
+    found = sockets.begin_read(null.end, position, now, receive)
+    return serve_read(null, position) if found > 0 else found
+
+
+@kernel
+def serve_read(null: Any, position: int) -> int:
+    """``serve_connection`` for what was read."""
     end = null.end
-    found = sockets.begin_read(end, position, now, receive)
-    if found <= 0:
-        return found
     if end.links[position]["kind"] == UNKNOWN:
         code = grpc_end.greet(end, position)
         if code < 0:

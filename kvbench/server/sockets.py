@@ -128,10 +128,9 @@ def begin_read(end: Any, position: int, now: int, receive: bool) -> int:
     Returns SOME, NOTHING (and ``end_read`` is not needed), or GONE.
     """
     link, state = end.links[position], end.state[0]
-    size = int(link["unread_bytes"])
     got = 0
     if receive:
-        got = libc.recv(int(link["fd"]), libc.address(end.arena, size), RECV_BYTES, 0)
+        got = libc.recv(int(link["fd"]), libc.address(end.arena, int(link["unread_bytes"])), RECV_BYTES, 0)
         if got == 0:
             return GONE
         if got < 0:
@@ -140,6 +139,15 @@ def begin_read(end: Any, position: int, now: int, receive: bool) -> int:
         link["received_ns"] = now
         link["bytes_received"] += got
         state["bytes_received"] += got
+    begin_with(end, position, got)
+    return SOME
+
+
+@kernel
+def begin_with(end: Any, position: int, got: int) -> None:
+    """``got`` more bytes of a connection are in the arena already, where those that are unread end: begin with both."""
+    link, state = end.links[position], end.state[0]
+    size = int(link["unread_bytes"])
     if size > 0:
         copy(end.arena, 0, end.arena, int(link["unread_at"]), size)
         grpc_pool.give(state["pool"], end.arena, int(link["unread_at"]), size)
@@ -149,7 +157,6 @@ def begin_read(end: Any, position: int, now: int, receive: bool) -> int:
     state["at"] = 0
     state["stop"] = size + got
     state["part_call"] = -1
-    return SOME
 
 
 @kernel

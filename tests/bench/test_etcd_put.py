@@ -12,7 +12,8 @@ from kvbench.ops.kinds import Kind
 from kvbench.ops.records import OUTCOME
 from kvbench.rt.buffer import copy
 from kvbench.rt.clock import read
-from kvbench.server import null_etcd
+from kvbench.server import null_etcd, sockets
+from kvbench.wire import grpc_pool
 from tests.client.driver import operation
 
 pytestmark = pytest.mark.slow
@@ -28,7 +29,6 @@ class Joined(NamedTuple):
     client: Any
     client_net: Any
     server: Any
-    server_net: Any
     operations: Any
     payload: Any
     outcomes: Any
@@ -37,17 +37,35 @@ class Joined(NamedTuple):
 
 
 @kernel
-def carry(sender: Any, receiver: Any, connection: int) -> None:
-    """Move what one side wrote to the other's rx."""
-    here, there = sender.connections[connection], receiver.connections[connection]
+def carry_requests(net: Any, end: Any, connection: int) -> None:
+    """Move what the client wrote to where the server reads."""
+    here, there = net.connections[connection], end.links[connection]
     size = int(here["tx_end"]) - int(here["tx_start"])
-    to = connection * receiver.rx_bytes + int(there["rx_end"])
-    copy(receiver.rx, to, sender.tx, connection * sender.tx_bytes + int(here["tx_start"]), size)
-    there["rx_end"] += size
+    at = connection * net.tx_bytes + int(here["tx_start"])
+    copy(end.arena, int(there["unread_bytes"]), net.tx, at, size)
+    sockets.begin_with(end, connection, size)
     here["tx_start"] = 0
     here["tx_end"] = 0
     here["dirty"] = 0
-    sender.dirty[0] = 0
+    net.dirty[0] = 0
+
+
+@kernel
+def carry_answers(end: Any, net: Any, connection: int) -> None:
+    """Move what the server wrote to the client's rx."""
+    here, there = end.links[connection], net.connections[connection]
+    size = int(here["tx_end"]) - int(here["tx_start"])
+    if size > 0:
+        to = connection * net.rx_bytes + int(there["rx_end"])
+        copy(net.rx, to, end.arena, int(here["tx_at"]) + int(here["tx_start"]), size)
+        there["rx_end"] += size
+        grpc_pool.give(end.state[0]["pool"], end.arena, int(here["tx_at"]), int(here["tx_room"]))
+    here["tx_at"] = -1
+    here["tx_start"] = 0
+    here["tx_end"] = 0
+    here["tx_room"] = 0
+    here["dirty"] = 0
+    end.dirty[0] = 0
 
 
 @kernel
@@ -71,14 +89,13 @@ def exchange(j: Any, in_flight: int) -> int:
             code = etcd.submit(j.client, j.client_net, connection, number, j.operations, 1, j.payload, 0)
             if code != 1:
                 return -1
-        carry(j.client_net, j.server_net, connection)
     sent = read(scratch, THREAD_CPU_CLOCK)
     for connection in range(connections):
-        code = null_etcd.serve_connection(j.server, j.server_net, connection)
+        carry_requests(j.client_net, j.server.end, connection)
+        code = null_etcd.serve_read(j.server, connection)
         if code < 0:
             return code
-        forget_read(j.server_net, connection)
-        carry(j.server_net, j.client_net, connection)
+        carry_answers(j.server.end, j.client_net, connection)
     served = read(scratch, THREAD_CPU_CLOCK)
     done = 0
     for connection in range(connections):
@@ -114,7 +131,6 @@ def joined() -> Joined:
         client=etcd.new_client(CONNECTIONS, CONNECTIONS * IN_FLIGHT, 1000),
         client_net=table.new_net(CONNECTIONS, []),
         server=null_etcd.new_null_etcd(CONNECTIONS),
-        server_net=table.new_net(CONNECTIONS, [], 1 << 17, 1 << 17),
         operations=operations,
         payload=payload,
         outcomes=np.zeros(2 * CONNECTIONS * IN_FLIGHT, OUTCOME),
@@ -122,18 +138,10 @@ def joined() -> Joined:
     )
     for connection in range(CONNECTIONS):
         etcd.opened(j.client, j.client_net, connection, 0)
-        null_etcd.begin(j.server, j.server_net, connection)
-    carry_both(j)
-    assert exchange_many(j, 2, 0) == 0
+        sockets.open_link(j.server.end, connection, -1, 0)
+    assert exchange_many(j, 3, 0) == 0
     assert (j.client_net.connections["ready"] == 1).all()
     return j
-
-
-def carry_both(j: Joined) -> None:
-    """Exchange the greetings."""
-    for connection in range(CONNECTIONS):
-        carry(j.client_net, j.server_net, connection)
-        carry(j.server_net, j.client_net, connection)
 
 
 def test_put_in_memory(joined: Joined, benchmark: Any) -> None:
