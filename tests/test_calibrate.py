@@ -53,7 +53,7 @@ def test_no_null_server_is_left(number: signal.Signals, said: str, tmp_path: Pat
     with process:
         try:
             assert process.stderr is not None
-            lines = []
+            lines: list[str] = []
             while said not in (lines[-1:] or [""])[0]:
                 lines.append(process.stderr.readline())
                 assert lines[-1], "".join(lines)

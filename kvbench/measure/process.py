@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields
 
 import psutil
 
+from kvbench.measure.switches import ThreadSwitches
+
 
 def uss_bytes(pid: int) -> int:
     """Memory that only this process maps, from /proc/PID/smaps_rollup: what would be freed if it ended.
@@ -111,7 +113,7 @@ TOTALS = (
 ALL = tuple(entry.name for entry in fields(Use) if entry.name != "denied")
 
 
-def read_use(process: psutil.Process) -> Use:
+def read_use(process: psutil.Process, switches: ThreadSwitches) -> Use:
     """One process without its children. Raises psutil.NoSuchProcess when it has ended (a zombie has)."""
     use = Use()
     with process.oneshot():
@@ -121,8 +123,7 @@ def read_use(process: psutil.Process) -> Use:
         use.cpu_user_s, use.cpu_system_s = times.user, times.system
         use.rss_bytes = process.memory_info().rss
         use.threads = process.num_threads()
-        switches = process.num_ctx_switches()
-        use.ctx_switches_voluntary, use.ctx_switches_involuntary = switches.voluntary, switches.involuntary
+        use.ctx_switches_voluntary, use.ctx_switches_involuntary = switches.read()
         try:
             io = process.io_counters()
             use.read_bytes, use.write_bytes = io.read_bytes, io.write_bytes
@@ -141,11 +142,13 @@ class ProcessTree:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._processes: dict[int, psutil.Process | None] = {}
+        self._switches: dict[int, ThreadSwitches] = {}
         self._last: dict[int, Use] = {}
         self._ended = Use()
         self._remember(pid)
 
     def _remember(self, pid: int) -> None:
+        self._switches[pid] = ThreadSwitches(pid)
         try:
             self._processes[pid] = psutil.Process(pid)
         except psutil.Error:
@@ -168,7 +171,7 @@ class ProcessTree:
             if process is None:
                 continue
             try:
-                use = read_use(process)
+                use = read_use(process, self._switches[pid])
             except psutil.NoSuchProcess:
                 self._forget(pid)
                 continue
@@ -187,4 +190,4 @@ class ProcessTree:
         if pid == self.pid:
             self._processes[pid] = None
         else:
-            del self._processes[pid]
+            del self._processes[pid], self._switches[pid]

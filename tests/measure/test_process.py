@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from kvbench.measure.budget import Budget
 from kvbench.measure.folder import folder_size
 from kvbench.measure.process import ProcessTree, child_pids, cpu_ns, parent_pids, uss_bytes
+from kvbench.measure.switches import ThreadSwitches
 from kvbench.measure.threads import own_tid, schedstat
 
 PARENT = """
@@ -71,6 +73,79 @@ def test_a_tree_is_read_as_one_and_its_totals_never_fall() -> None:
         parent.wait()
         assert tree.read() is None
         assert tree.alive_pids() == []
+
+
+THREADS = """
+import os, sys, threading, time
+
+def work(ready, go):
+    for _ in range(200):
+        time.sleep(0.0001)
+    print(threading.get_native_id(), flush=True)
+    ready.set()
+    go.wait()
+
+for number in range(3):
+    ready, go = threading.Event(), threading.Event()
+    threading.Thread(target=work, args=(ready, go), daemon=True).start()
+    ready.wait()
+    if number == 0:
+        go.set()
+print("all", flush=True)
+sys.stdin.read()
+"""
+
+
+def switches_of(folder: str) -> int:
+    with open(f"{folder}/status") as file:
+        return sum(int(line.split()[1]) for line in file if "ctxt_switches" in line)
+
+
+def test_context_switches_of_all_threads_are_counted() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", THREADS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stdin is not None
+        tree = ProcessTree(process.pid)
+        while process.stdout.readline() != "all\n":
+            pass
+        use = tree.read()
+        assert use is not None
+        total = use.ctx_switches_voluntary + use.ctx_switches_involuntary
+        folder = f"/proc/{process.pid}/task"
+        alone, threads = switches_of(f"/proc/{process.pid}"), os.listdir(folder)
+        assert total > 400  # two threads that live and slept 200 times each
+        assert total - alone > 350
+        assert total <= sum(switches_of(f"{folder}/{thread}") for thread in threads)
+        process.stdin.close()
+        process.wait()
+
+
+def test_the_switches_of_a_thread_that_has_ended_stay_in_the_sum() -> None:
+    ready, go = threading.Event(), threading.Event()
+
+    def work() -> None:
+        for _ in range(200):
+            time.sleep(0.0001)
+        ready.set()
+        go.wait()
+
+    switches = ThreadSwitches(os.getpid())
+    before = switches.read()
+    thread = threading.Thread(target=work)
+    thread.start()
+    ready.wait()
+    during = switches.read()
+    go.set()
+    thread.join()
+    after = switches.read()
+    assert during[0] - before[0] >= 200
+    assert after[0] >= during[0] and after[1] >= during[1]
+
+
+def test_the_switches_of_no_process() -> None:
+    with pytest.raises(psutil.NoSuchProcess):
+        ThreadSwitches(2**22 + 1).read()
 
 
 def test_cpu_time_counts_this_process() -> None:
