@@ -142,5 +142,12 @@ def end_entry(store: Any) -> None:
         state["revision"] += 1
         state["changes"] = 0
     state["now"] = state["revision"]
+    count_bytes(store)
+
+
+@kernel
+def count_bytes(store: Any) -> None:
+    """Say how much of the arena is in use."""
+    state = store.state[0]
     state["used_bytes"] = store.spaces[0]["used_units"] * UNIT_BYTES
     state["extent_bytes"] = store.spaces[0]["top"] * UNIT_BYTES

@@ -33,6 +33,8 @@ from kvbench.wire.protobuf import (
 
 HEADER = 1
 """Field number of the header in every response."""
+KEYS_ONLY, KEYS_AND_LEASES = 1, 2
+"""What to leave out of a KeyValue: value and lease, or the value."""
 
 
 @kernel
@@ -75,7 +77,7 @@ def visible(store: Any, key: int, revision: int) -> int:
 
 @kernel
 def key_value_bytes(arena: Any, version: int, keys_only: int) -> int:
-    """Length of the KeyValue of a version that is no deletion; ``keys_only``: without value and lease."""
+    """Length of the KeyValue of a version that is no deletion, whole or as KEYS_ONLY or KEYS_AND_LEASES say."""
     flags = flags_of(arena, version)
     mod = varint_field_bytes(mod_of(arena, version))
     size = bytes_field_bytes(key_bytes(arena, key_of(arena, version))) + mod
@@ -85,14 +87,14 @@ def key_value_bytes(arena: Any, version: int, keys_only: int) -> int:
         size += mod + 2
     if keys_only == 0:
         size += bytes_field_bytes(value_bytes(arena, version))
-        if flags & LEASED:
-            size += varint_field_bytes(lease_of(arena, version))
+    if keys_only != KEYS_ONLY and flags & LEASED:
+        size += varint_field_bytes(lease_of(arena, version))
     return size
 
 
 @kernel
 def write_key_value(arena: Any, version: int, keys_only: int, out: Any, to: int) -> int:
-    """The KeyValue of a version that is no deletion."""
+    """The KeyValue of a version that is no deletion, as ``key_value_bytes`` has measured it."""
     key = key_of(arena, version)
     to = write_bytes_field(out, to, 1, arena, key_at(arena, key), key_bytes(arena, key))
     to = write_varint_field(out, to, 2, create_of(arena, version))
@@ -100,5 +102,4 @@ def write_key_value(arena: Any, version: int, keys_only: int, out: Any, to: int)
     to = write_varint_field(out, to, 4, number_of(arena, version))
     if keys_only == 0:
         to = write_bytes_field(out, to, 5, arena, value_at(arena, version), value_bytes(arena, version))
-        to = write_varint_field(out, to, 6, lease_of(arena, version))
-    return to
+    return to if keys_only == KEYS_ONLY else write_varint_field(out, to, 6, lease_of(arena, version))

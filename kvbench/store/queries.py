@@ -12,6 +12,8 @@ from kvbench.ops.status import StoreError
 from kvbench.rt.buffer import compare
 from kvbench.store import changes, sorting, tree
 from kvbench.store.key_values import (
+    KEYS_AND_LEASES,
+    KEYS_ONLY,
     header_bytes,
     key_value_bytes,
     visible,
@@ -37,7 +39,7 @@ COMPACTED = int(StoreError.COMPACTED)
 FUTURE_REVISION = int(StoreError.FUTURE_REVISION)
 
 NO_ORDER, ASCEND, DESCEND = 0, 1, 2
-BY_KEY = 0
+BY_KEY, BY_VALUE = 0, 4
 KVS, MORE, COUNT = 2, 3, 4
 """Field numbers of RangeResponse."""
 
@@ -69,7 +71,10 @@ def read_query(store: Any, buf: Any, at: int, end: int) -> int:
     query["sort_order"] = fields[5]
     query["sort_target"] = fields[6]
     query["serializable"] = fields[7]
-    query["keys_only"] = 1 if fields[8] != 0 else 0
+    # etcd 3.7 gives no lease with keys alone, unless it had to look at the values.
+    query["keys_only"] = KEYS_ONLY if fields[8] != 0 else 0
+    if fields[8] != 0 and fields[6] == BY_VALUE:
+        query["keys_only"] = KEYS_AND_LEASES
     query["count_only"] = 1 if fields[9] != 0 else 0
     query["min_mod"] = fields[10]
     query["max_mod"] = fields[11]
@@ -116,7 +121,7 @@ def collect(store: Any, buf: Any, revision: int, most: int) -> None:
         version = 0 if key == 0 else visible(store, key, revision)
         if version != 0:
             store.found[0] = version
-            query["found"] = 1
+            query["found"] = min(1, most)
             query["count"] = 1
         return
     if query["extent"] == UP_TO and is_empty_range(query, buf):

@@ -87,6 +87,8 @@ STORE = np.dtype(
         # History: changes by number, in order of revision.
         ("first", np.int64),
         ("end", np.int64),
+        ("cut_next", np.int64),  # the next change at the floor whose predecessor may be superfluous
+        ("dropped_revision", np.int64),  # of the last change that history has lost
         ("pins", np.int64),  # cursors that need all versions to stay
         # Leases.
         ("lease_free", np.int64),
@@ -198,7 +200,8 @@ TXN_OP = np.dtype(
         ("depth", np.int32),
         ("outcome", np.int32),  # of a transaction: 1 as long as all comparisons hold
         ("active", np.int32),  # whether it is to be done
-        ("order", np.int32),  # scratch of the check for duplicate keys
+        ("left", np.int32),  # of a transaction: operations that each one nested in it may have
+        ("numbers", np.int32, (4,)),  # of a transaction: how many comparisons (1), operations (2, 3: SUCCESS, FAILURE)
         ("key_at", np.int64),
         ("key_bytes", np.int64),
         ("end_at", np.int64),
@@ -383,6 +386,8 @@ def reset(store: Any) -> None:
         store.buckets[bucket] = 0
     state["first"] = 0
     state["end"] = 0
+    state["cut_next"] = 0
+    state["dropped_revision"] = 0
     state["pins"] = 0
     state["snapshot_phase"] = 0
     state["hash_running"] = 0

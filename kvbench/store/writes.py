@@ -48,10 +48,17 @@ def live_version(store: Any, buf: Any, at: int, size: int) -> int:
 
 
 @kernel
+def read_put(store: Any, buf: Any, at: int, end: int) -> int:
+    """Read the PutRequest ``buf[at:end]`` into ``fields``. Returns 0 or BAD_REQUEST."""
+    code = read_message(buf, at, end, PUT_NUMBERS, PUT_BYTES, store.state[0]["fields"])
+    return BAD_REQUEST if code < 0 else 0
+
+
+@kernel
 def check_put(store: Any, buf: Any, at: int, end: int) -> int:
-    """Why the PutRequest cannot be done in this state, else 0. Leaves its fields in ``fields``."""
+    """Read a PutRequest into ``fields``. Returns 0, or why it cannot be done in this state."""
     fields = store.state[0]["fields"]
-    if read_message(buf, at, end, PUT_NUMBERS, PUT_BYTES, fields) < 0:
+    if read_put(store, buf, at, end) < 0:
         return BAD_REQUEST
     if fields[LEASE] != 0 and find_lease(store, fields[LEASE]) == NONE:
         return LEASE_NOT_FOUND
@@ -64,7 +71,7 @@ def check_put(store: Any, buf: Any, at: int, end: int) -> int:
 
 @kernel
 def put(store: Any, buf: Any, out: Any, to: int, limit: int, inner: bool) -> int:
-    """Do the PutRequest that ``check_put`` left in ``fields``. Returns its response's end, NO_ROOM or OUT_OF_MEMORY.
+    """Do the PutRequest that stands in ``fields``. Returns its response's end, NO_ROOM or OUT_OF_MEMORY.
 
     NO_ROOM: it is done all the same.
     """

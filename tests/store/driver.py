@@ -6,12 +6,12 @@ import numpy as np
 
 from kvbench.ops import entries
 from kvbench.ops.status import StoreError
-from kvbench.store import apply, reads
+from kvbench.store import apply, reads, requests
 from kvbench.store.records import Store, StoreCode, new_store, set_identity
 from kvbench.wire import etcd_methods
 from kvbench.wire.proto import messages
 
-OUT_BYTES = 1 << 20
+OUT_BYTES = 1 << 16
 CLUSTER, MEMBER, TERM = (1 << 63) + 7, 5, 3
 
 KINDS: dict[type, tuple[int, Any]] = {
@@ -53,7 +53,7 @@ class Driver:
 
     def __init__(self, store: Store | None = None) -> None:
         self.store = store or small_store()
-        self.out = np.zeros(OUT_BYTES, np.uint8)
+        self.out = np.zeros(OUT_BYTES + 64, np.uint8)
         self.index = 0
 
     @property
@@ -76,7 +76,7 @@ class Driver:
         size = apply.apply(self.store, self.index, buf, 0, len(buf) - 8, self.out, 0, room)
         if size < 0:
             raise Refused(int(size))
-        assert (self.out[size:] == 0xEE).all()
+        assert size <= room and (self.out[room:] == 0xEE).all()
         return KINDS[type(message)][1].FromString(bytes(self.out[:size]))
 
     def read(self, message: Any, room: int = OUT_BYTES) -> Any:
@@ -89,6 +89,27 @@ class Driver:
         size = reads.read(self.store, method, buf, 0, len(data), self.out, 0, room)
         if size < 0:
             raise Refused(int(size))
-        assert (self.out[size:] == 0xEE).all()
+        assert size <= room and (self.out[room:] == 0xEE).all()
         response = messages.RangeResponse if is_range else messages.TxnResponse
         return response.FromString(bytes(self.out[:size]))
+
+
+METHODS: dict[type, int] = {
+    messages.RangeRequest: etcd_methods.RANGE,
+    messages.PutRequest: etcd_methods.PUT,
+    messages.DeleteRangeRequest: etcd_methods.DELETE_RANGE,
+    messages.TxnRequest: etcd_methods.TXN,
+    messages.CompactionRequest: etcd_methods.COMPACT,
+    messages.LeaseGrantRequest: etcd_methods.LEASE_GRANT,
+    messages.LeaseRevokeRequest: etcd_methods.LEASE_REVOKE,
+    messages.AlarmRequest: etcd_methods.ALARM,
+}
+
+
+def check_request(driver: Driver, message: Any) -> None:
+    """Raises Refused when a request is refused by its bytes alone."""
+    data = message.SerializeToString()
+    buf = np.frombuffer(data + b"\xff" * 8, np.uint8).copy()
+    code = requests.check(driver.store, METHODS[type(message)], buf, 0, len(data))
+    if code < 0:
+        raise Refused(int(code))
