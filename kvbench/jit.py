@@ -34,7 +34,7 @@ KERNEL_LAYERS: dict[str, tuple[str, ...]] = {
     "net": ("ops", "rt"),
     "client": ("wire", "net", "ops", "rt"),
     "load": ("client", "wire", "net", "ops", "rt"),
-    "server": ("wire", "net", "ops", "rt"),
+    "server": ("node", "raft", "log", "store", "wire", "net", "ops", "rt"),
     "raft": ("ops", "rt"),
     "log": ("ops", "rt"),
     "store": ("wire", "ops", "rt"),

@@ -191,4 +191,3 @@ def flush_dirty(net: Any, ready: Any) -> int:
 def stopped(stop: Any) -> bool:
     """Whether the flag (int64[1], set by another thread) asks the loop to end."""
     return load(stop, 0) != 0
-

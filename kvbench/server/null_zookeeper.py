@@ -99,9 +99,7 @@ def answer_multi(null: Any, rx: Any, end: int, tx: Any, start: int, zxid: int) -
             break
         kind = int(member["type"])
         if kind == jute.CREATE:
-            to = jute_replies.put_create_result(
-                tx, to, rx, int(member["path_at"]), int(member["path_bytes"])
-            )
+            to = jute_replies.put_create_result(tx, to, rx, int(member["path_at"]), int(member["path_bytes"]))
         elif kind == jute.SET_DATA:
             to = jute_replies.put_set_data_result(tx, to, null.stat[0])
         elif kind == jute.CREATE_2:

@@ -13,7 +13,6 @@ MESSAGE_FIELDS = [
 ]
 
 
-
 def frame(kind: int, sender: int, numbers: list[int], data: bytes = b"") -> bytes:
     """A whole frame."""
     body = struct.pack(f"<{len(numbers)}q", *numbers) + data
