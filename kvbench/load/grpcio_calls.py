@@ -119,6 +119,7 @@ def code_of(error: Any, was_ready: bool, is_ready: bool) -> int:
 
 LOST_REASON = "Internal error from Core"
 """What grpc.aio says when it wrote to a stream that the server had just ended: the server's own reason is lost."""
+LOST_PAUSE_S = 0.005
 
 
 class KeepAlives:
@@ -134,13 +135,14 @@ class KeepAlives:
     async def ask(self, request: Any, timeout_s: float) -> Any:
         """The answer to one keep-alive. Raises TimeoutError, or what the stream raised."""
         async with asyncio.timeout(timeout_s):
-            try:
-                return await self._ask_once(request)
-            except grpc.RpcError as error:
-                if error.details() != LOST_REASON:
-                    raise
-            # A new stream is told the reason again; a keep-alive may be sent twice.
-            return await self._ask_once(request)
+            while True:
+                try:
+                    return await self._ask_once(request)
+                except grpc.RpcError as error:
+                    if error.details() != LOST_REASON:
+                        raise
+                # A new stream is told the reason again, unless that is lost too; a keep-alive may be sent twice.
+                await asyncio.sleep(LOST_PAUSE_S)
 
     async def _ask_once(self, request: Any) -> Any:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

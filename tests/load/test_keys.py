@@ -8,12 +8,12 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from kvbench.jit import kernel
+from kvbench.jit import JIT_ENABLED, kernel
 from kvbench.load import keys
 from kvbench.load.plan import Keys
 from tests.naive import keys as naive
 
-SAMPLES = 20_000
+SAMPLES = 20_000 if JIT_ENABLED else 5_000
 SEED = 12345
 
 

@@ -79,7 +79,7 @@ def buckets(part: PhaseResult) -> Counter[tuple[int, ...]]:
     )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200 if JIT_ENABLED else 40)
 @given(EVENTS, st.sampled_from([1, 2, 3, 16]), st.sampled_from([0.0, 3.0, 400.0]))
 def test_parts_add_up_to_every_event(events: list[tuple[str, int, int]], slots: int, longest_s: float) -> None:
     twin, parts = apply(events, slots, longest_s)
@@ -100,7 +100,7 @@ def test_parts_add_up_to_every_event(events: list[tuple[str, int, int]], slots: 
     assert found == totals
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200 if JIT_ENABLED else 40)
 @given(EVENTS)
 def test_with_slots_enough_every_second_has_its_own(events: list[tuple[str, int, int]]) -> None:
     twin, parts = apply(events, 64, 400.0)
@@ -113,7 +113,7 @@ def test_with_slots_enough_every_second_has_its_own(events: list[tuple[str, int,
         assert (part.histograms["count"] > 0).all()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100 if JIT_ENABLED else 40)
 @given(EVENTS)
 def test_counters_of_a_part_belong_to_its_histograms(events: list[tuple[str, int, int]]) -> None:
     """In every part, also when slots are short: as many successes as response times, as many failures as errors."""

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kvbench.jit import JIT_ENABLED
 from kvbench.server import grpc_answers, sweep
 from kvbench.server.end_records import EndError
 from kvbench.wire.proto import methods
@@ -76,7 +77,7 @@ def test_byte_by_byte(server: Server) -> None:
     assert found == [b"one", b"two"]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40 if JIT_ENABLED else 10)
 @given(st.lists(st.tuples(st.integers(0, 40_000), st.integers(1, 17_000)), min_size=1, max_size=4), st.randoms())
 def test_bodies_in_pieces_of_several_streams_at_once(sizes: list[tuple[int, int]], random: Any) -> None:
     server = Server()
