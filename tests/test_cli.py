@@ -82,6 +82,7 @@ def test_servers_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "put", "--target", "etcd", "--load-threads", "0"], "--load-threads 0: has to be from 1 to"),
         (["run", "put", "--target", "etcd", "--load-cpus", "a"], '--load-cpus "a": write core numbers'),
         (["run", "put", "--target", "etcd", "--load-cpus", "9999"], "--load-cpus: no core 9999"),
+        (["run", "put", "--target", "etcd?cpus=4000"], "--target etcd?cpus=4000: cpus=: no core 4000"),
         (["run", "put", "--target", "etcd", "--processes", "2"], "--processes is for --engine grpcio"),
         (["run", "put", "--target", "etcd", "--engine", "grpcio", "--load-threads", "2"], "has --processes"),
         (["run", "put", "--target", "zookeeper", "--engine", "grpcio"], "the engine grpcio speaks to etcd only"),

@@ -130,6 +130,7 @@ def _phase_result(
         histograms=log,
         threads=[ThreadUse(**thread) for thread in known.get("threads", ())],
         end_reason=str(known.get("end_reason", "interrupted")),
+        error_text=str(known.get("error_text", "")),
         **counts,
         **scalars,
     )

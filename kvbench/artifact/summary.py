@@ -45,6 +45,7 @@ def summarize_phase(
         "phase": result.phase,
         "duration_s": result.duration_ns / 1e9,
         "end_reason": result.end_reason,
+        "error_text": result.error_text,
         "loop": "open" if open_loop else "closed",
         "verdict": found.name,
         "verdict_reason": found.reason,
@@ -112,7 +113,8 @@ def _client(result: PhaseResult, rows: list[Mapping[str, Any]], context: RunCont
     rss = members.readings(own, "rss_bytes", result.start_ns, result.start_ns + result.duration_ns)
     thread_cpu_ns = sum(thread.cpu_ns for thread in result.threads)
     return {
-        "cpu_ns_per_request": result.cpu_ns / requests if requests else None,
+        # A phase that was cut off has no CPU time written down: not known is not nothing.
+        "cpu_ns_per_request": result.cpu_ns / requests if requests and result.cpu_ns else None,
         "load_thread_cpu_ns_per_request": thread_cpu_ns / requests if requests and result.threads else None,
         "threads": len(result.threads),
         "connections": context.connections,
@@ -158,7 +160,8 @@ def warnings_of(entry: Mapping[str, Any]) -> list[str]:
     if entry["verdict"] == verdict.UNKNOWN:
         found.append(entry["verdict_reason"])
     if entry["end_reason"] in ("interrupted", "failed"):
-        found.append(f"the phase was {entry['end_reason']}: the numbers are of what it had")
+        ended = "failed" if entry["end_reason"] == "failed" else "was interrupted"
+        found.append(f"the phase {ended}: the numbers are of what it had")
     if client["cap_reached"]:
         found.append(
             f"{client['cap_reached']:,} requests were due while the cap of {client['in_flight_cap']:,} in flight was "
@@ -171,8 +174,9 @@ def warnings_of(entry: Mapping[str, Any]) -> list[str]:
             f"the percentiles of {client['seconds_merged']} seconds stand in an earlier second's: kvbench itself was "
             "held up; whole-run percentiles are exact"
         )
-    if client["reconnects"]:
-        found.append(f"connections broke and were made anew {client['reconnects']:,} times")
+    broken = client["reconnects"] - _connections_closed_on_purpose(entry)
+    if broken > 0:
+        found.append(f"connections broke {broken:,} times")
     if entry["zero_throughput_s"]:
         found.append(
             f"{entry['zero_throughput_s']} of {int(max(1, entry['duration_s']))} seconds had no success "
@@ -182,15 +186,26 @@ def warnings_of(entry: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def _connections_closed_on_purpose(entry: Mapping[str, Any]) -> int:
+    """ZooKeeper closes the connection of a session that was closed, which is its way to give up a lease."""
+    revoked = entry["operations"].get("lease_revoke")
+    if revoked is None or entry["target"].get("kind") != "zookeeper":
+        return 0
+    # Those on their way when the phase began or ended may be counted on one side only.
+    return int(revoked["completed"]) + int(entry["client"]["connections"])
+
+
 def _error_warnings(entry: Mapping[str, Any]) -> list[str]:
     found = []
     for name, operation in entry["operations"].items():
         failed = sum(operation["errors"].values())
         if failed:
-            share = 100 * failed / max(1, failed + operation["completed"])
+            share = _percent(failed, failed + operation["completed"])
             codes = ", ".join(f"{code} {count:,}" for code, count in operation["errors"].items())
             unknown = operation["unknown_outcomes"]
-            found.append(f"{name}: {share:.2g} % failed ({codes}); {unknown:,} of them may have been applied")
+            found.append(f"{name}: {share} failed ({codes}); {unknown:,} of them may have been applied")
+    if entry["error_text"]:
+        found.append(f"the last message of a server that refused a request: {entry['error_text']}")
     thin = {
         name: [PERCENTILE_TITLES[called] for called in operation["response_time_ns"]["insufficient"]]
         for name, operation in entry["operations"].items()
@@ -200,6 +215,12 @@ def _error_warnings(entry: Mapping[str, Any]) -> list[str]:
         listed = "; ".join(f"{name} {', '.join(called)}" for name, called in thin.items())
         found.append(f"fewer than {percentiles.BEYOND_MIN} values lie beyond these, too few to rely on: {listed}")
     return found
+
+
+def _percent(part: int, whole: int) -> str:
+    """A share to 2 significant digits; all of it and nothing of it only where that is so."""
+    share = 100 * part / max(1, whole)
+    return "all" if part == whole else f"{share:.2g} %" if share < 99 else f"{min(share, 99.99):.4g} %"
 
 
 def _consistency_warnings(entry: Mapping[str, Any]) -> list[str]:
@@ -215,10 +236,9 @@ def _consistency_warnings(entry: Mapping[str, Any]) -> list[str]:
         found.append(f"the machine was {100 * share:.0f} % busy: all that runs on it competes for its cores")
     other = entry["machine"]["other_cpu_share"]
     if other is not None and other > OTHER_SHARE_MAX:
-        found.append(
-            f"processes that are neither kvbench nor its servers took {100 * other:.0f} % of the machine's CPU time: "
-            "end them and run again"
-        )
+        took = f"processes that are neither kvbench nor its servers took {100 * other:.0f} % of the machine's CPU time"
+        ours = entry["target"].get("local", True)
+        found.append(f"{took}: " + ("end them and run again" if ours else "the target's, if it runs here, or others"))
     steal = entry["machine"]["steal_share"]
     if steal is not None and steal > STEAL_SHARE_MAX:
         found.append(f"the hypervisor gave {100 * steal:.0f} % of the machine's CPU time to others")

@@ -168,6 +168,7 @@ class Writer:
                 duration_ns=result.duration_ns,
                 operations=list(result.operations),
                 end_reason=result.end_reason,
+                error_text=result.error_text,
                 threads=[asdict(thread) for thread in result.threads],
                 **{name: int(getattr(result, name)) for name in SCALARS},
             )
@@ -193,6 +194,15 @@ class Writer:
             content = dict(summary) if summary is not None else summaries.recompute(self.folder)
             write_json(self.folder / schema.SUMMARY, content)
             return content
+
+    def discard(self) -> None:
+        """Remove what was written, and the folder unless it holds other things: a run that never began."""
+        with self._lock:
+            self.close()
+            for stream in self._streams:
+                stream.path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.folder.rmdir()
 
     def close(self) -> None:
         """End the streams; what they hold stays. Safe to call twice."""

@@ -72,7 +72,7 @@ def parse_cpus(text: str | None) -> tuple[int, ...]:
     if not all(part.strip().isdigit() for part in parts):
         raise ConfigError(f'--load-cpus "{text}": write core numbers with commas between them, such as 0,1')
     cpus = tuple(int(part) for part in parts)
-    check_cpus(cpus)
+    check_cpus("--load-cpus", cpus)
     return cpus
 
 

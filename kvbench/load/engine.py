@@ -41,6 +41,7 @@ from kvbench.load.shares import dealt, operation_names, unused_shares
 from kvbench.measure.threads import own_tid, schedstat
 from kvbench.net import table
 from kvbench.net.records import Net
+from kvbench.ops.errors import ErrorCode
 from kvbench.ops.kinds import Kind
 from kvbench.ops.records import OPERATION, OUTCOME
 from kvbench.ops.results import PhaseResult, ThreadUse
@@ -378,7 +379,17 @@ class FastEngine:
             bytes_sent=sent - self.bytes_start[0],
             bytes_received=received - self.bytes_start[1],
             end_reason=END_REASONS[ended],
+            error_text=self._error_text(self.result),
         )
+
+    def _error_text(self, result: PhaseResult) -> str:
+        """Status and message of the last refusal that came with a message, if the phase has errors of that status."""
+        for share in self.shares:
+            status, text = etcd.last_error(share.clients.etcd)
+            if text and result.errors[:, :, status].any():
+                printable = "".join(letter if letter.isprintable() else " " for letter in text)
+                return f"{ErrorCode(status).name}: {printable}"
+        return ""
 
     def _bytes(self) -> tuple[int, int]:
         tables = [share.net.connections for share in self.shares]

@@ -16,7 +16,8 @@ def add(a: PhaseResult, b: PhaseResult) -> PhaseResult:
     ``in_flight_cap`` is a sum too: shares have slots of their own; so is ``in_flight_max``, which makes it an upper
     bound (the shares' maxima need not have met). ``keys_touched`` is a sum: a share counts only keys that no other
     share counts, or nothing. A part of a share carries what happened since the last part, so what belongs to the whole
-    (threads, caps, maxima, CPU) stands in one of them. A phase that failed in one share failed.
+    (threads, caps, maxima, CPU) stands in one of them. A phase that failed in one share failed. Of two error texts one
+    stays, the same one in either order.
 
     Raises ValueError when the two are not shares of the same phase.
     """
@@ -50,6 +51,7 @@ def add(a: PhaseResult, b: PhaseResult) -> PhaseResult:
         bytes_sent=a.bytes_sent + b.bytes_sent,
         bytes_received=a.bytes_received + b.bytes_received,
         end_reason=max(a.end_reason, b.end_reason, key=END_REASONS.index),
+        error_text=max(a.error_text, b.error_text),
     )
 
 

@@ -13,6 +13,7 @@ from kvbench.rt import atomics
 
 TIMEOUT, NOT_CONNECTED = int(ErrorCode.TIMEOUT), int(ErrorCode.NOT_CONNECTED)
 CANCELLED, CONNECTION_LOST = int(ErrorCode.CANCELLED), int(ErrorCode.CONNECTION_LOST)
+NOT_SENT = int(ErrorCode.NOT_SENT)
 LEASE_EXPIRED = int(ErrorCode.LEASE_EXPIRED)
 
 
@@ -174,14 +175,14 @@ def sweep(loop: Any, clients: Any, net: Any, record: Any, now: int) -> None:
 
 @kernel
 def abort(loop: Any, clients: Any, net: Any, record: Any, now: int) -> None:
-    """The user will not wait: every request in flight ends as CANCELLED."""
+    """The user will not wait: a request in flight ends as CANCELLED, one that was never sent as NOT_SENT."""
     phase = loop.phase[0]
     for slot in range(phase["clients"]):
         request = loop.requests[slot]
         connection = int(request["connection"])
         if request["state"] == WAITING:
             lines.remove(loop.lines, loop.requests, connection, slot)
-            sending.fail(loop, record, slot, CANCELLED, now)
+            sending.fail(loop, record, slot, CANCELLED if request["sent_ns"] > 0 else NOT_SENT, now)
         elif request["state"] == SENT:
             protocol = int(phase["protocol"])
             dispatch.cancel(protocol, clients.etcd, clients.zookeeper, net, connection, slot, now)

@@ -86,3 +86,5 @@ class PhaseResult:
     bytes_received: int = 0
     end_reason: str = "count"
     """"count", "duration", "interrupted" or "failed"."""
+    error_text: str = ""
+    """The last status and message with which a server refused a request; empty: none did, or the engine keeps none."""

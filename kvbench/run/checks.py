@@ -49,6 +49,7 @@ def hide_password(text: str) -> str:
 def check_all(request: RunRequest) -> list[str]:
     """Refuse what cannot work: ConfigError, TargetError or RunFailure. Returns warnings."""
     for target in request.targets:
+        check_cpus(f"--target {target.text}: cpus=", target.spec.cpus)
         check_engine(request.engine, request.processes, target)
         check_plan(request.workload.plan, target)
     for target in request.targets:
@@ -141,10 +142,10 @@ def check_disk(request: RunRequest) -> list[str]:
     return []
 
 
-def check_cpus(cpus: Sequence[int]) -> None:
-    """Refuse cores that this process may not use. Raises ConfigError."""
+def check_cpus(option: str, cpus: Sequence[int]) -> None:
+    """Refuse cores that this process may not use. Raises ConfigError, which names ``option``."""
     allowed = os.sched_getaffinity(0)
     missing = [cpu for cpu in cpus if cpu not in allowed]
     if missing:
         named, usable = ", ".join(map(str, missing)), ", ".join(map(str, sorted(allowed)))
-        raise ConfigError(f"--load-cpus: no core {named}; this process may use {usable}")
+        raise ConfigError(f"{option}: no core {named}; this process may use {usable}")

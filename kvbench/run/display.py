@@ -21,7 +21,7 @@ def milliseconds(ns: float | None) -> str:
     if ns is None:
         return "-"
     ms = ns / 1e6
-    return f"{ms:.0f} ms" if ms >= 100 else f"{ms:.3g} ms"
+    return f"{ms:,.0f} ms" if ms >= 100 else f"{ms:.3g} ms"
 
 
 def clock(seconds: float | None) -> str:
@@ -47,19 +47,17 @@ class PlainDisplay:
 
     def say(self, line: str) -> None:
         """One line."""
+        self._last_s = time.monotonic()
         print(line, file=self._stream, flush=True)
 
     def update(self, phase: PhaseView) -> None:
         """A line, if the last one is long enough ago."""
-        now = time.monotonic()
-        if now - self._last_s >= self._every_s:
-            self._last_s = now
+        if time.monotonic() - self._last_s >= self._every_s:
             self.say(f"{describe(phase)}, {clock(phase.left_s)} left")
 
     def phase_done(self, phase: PhaseView) -> None:
         """The phase's totals."""
-        self._last_s = time.monotonic()
-        self.say(f"{done(phase)}")
+        self.say(done(phase))
 
 
 def done(view: PhaseView) -> str:

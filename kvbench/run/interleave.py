@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,7 @@ def run_all(request: RunRequest, display: Display) -> RunOutcome:
     Raises ConfigError, TargetError or RunFailure for what is refused before anything is started. SIGINT and SIGTERM
     end it cleanly while this runs.
     """
+    is_new = not request.out.exists()
     for warning in check_all(request):
         display.say(f"warning: {warning}")
     with Interruption() as interruption:
@@ -48,6 +50,10 @@ def run_all(request: RunRequest, display: Display) -> RunOutcome:
         except KeyboardInterrupt:
             failure = RunFailure(ExitCode.INTERRUPTED, "interrupted")
         with interruption.shielded():
+            if is_new:
+                # Nothing is in it when no server was ever started.
+                with suppress(OSError):
+                    request.out.rmdir()
             return RunOutcome(_summary(request), failure)
 
 
@@ -76,9 +82,12 @@ def _run_one(
 
 
 def _summary(request: RunRequest) -> dict[str, Any] | None:
-    from kvbench.artifact.summary import write_result
+    """What came out, written down if there is room for it; None when nothing did."""
+    from kvbench.artifact.summary import recompute, write_result
 
     try:
         return write_result(request.out)
     except ArtifactError:
+        with suppress(ArtifactError):
+            return recompute(request.out)
         return None

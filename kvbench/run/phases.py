@@ -18,6 +18,9 @@ from kvbench.targets.running import RunningTarget
 POLL_S = 0.1
 LOOK_AT_SERVERS_EVERY = 5
 """Polls between two looks at the servers' processes."""
+STILL_S_MIN = 60.0
+"""A phase without one success for so long (or three time-outs of its requests, if that is longer) has lost its server:
+without an end of its own, as one that ends by count, it would go on for hours."""
 DRAIN_S = 3.0
 """Patience with answers under way once a phase is ended because a server died: some will never come."""
 
@@ -33,6 +36,8 @@ class PhaseLoop:
     label: str
     display: Display
     interruption: Interruption
+    timeout_s: float
+    """Of the plan's requests."""
 
     def carry_out(self, phase: Phase) -> PhaseResult:
         """Run one phase and write its result, whole or cut short. Raises RunFailure when it was cut short.
@@ -76,6 +81,8 @@ class _Watch:
         self._ended_at = 0.0
         self._hurried = False
         self._disk_full = False
+        self._completed = 0
+        self._alive_at = time.monotonic()
 
     def keep(self, part: PhaseResult | None) -> None:
         """Write what became final; a disk that is full ends the phase."""
@@ -107,6 +114,8 @@ class _Watch:
             self.end(RunFailure(ExitCode.INTERRUPTED, f"interrupted in phase {self.phase.name}"))
         if self._polls % LOOK_AT_SERVERS_EVERY == 0 and self.failure is None:
             self._look_at_servers(progress)
+        if self.failure is None:
+            self._look_for_successes(progress)
         failed = self.loop.sampler.failure
         if isinstance(failed, ArtifactError) and not self._disk_full:
             self._cannot_write(failed)
@@ -116,7 +125,7 @@ class _Watch:
         dead = self.loop.target.dead_members()
         if not dead:
             return
-        names = ", ".join(member.name for member in dead)
+        names = ", ".join(f"{member.name} ({self.loop.target.how_ended(member)})" for member in dead)
         self.loop.writer.event("member_died", members=[member.name for member in dead], phase=self.phase.name)
         self.end(
             RunFailure(
@@ -124,9 +133,24 @@ class _Watch:
                 f"{self.loop.label}: member {names} ended by itself after {progress.elapsed_s:.1f} s of phase"
                 f" {self.phase.name}",
                 "see its log below; the results so far are kept",
-                self.loop.target.log_tail(),
+                self.loop.target.log_tail(members=dead),
             )
         )
+
+    def _look_for_successes(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if progress.completed > self._completed or not progress.in_flight:
+            self._completed, self._alive_at = progress.completed, now
+        still_s = now - self._alive_at
+        if still_s > max(STILL_S_MIN, 3.0 * self.loop.timeout_s):
+            self.end(
+                RunFailure(
+                    ExitCode.TARGET_FAILED,
+                    f"{self.loop.label}: no request succeeded for {still_s:.0f} s of phase {self.phase.name}",
+                    "see the errors, and the servers' log below; the results so far are kept",
+                    self.loop.target.log_tail(),
+                )
+            )
 
     def end(self, failure: RunFailure) -> None:
         """Stop the phase; of several reasons the first one counts."""

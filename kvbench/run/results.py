@@ -1,5 +1,6 @@
 """A summary as tables for people: a table per phase, what limited each target, and who was faster."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from statistics import median
 from typing import Any
@@ -12,8 +13,12 @@ from kvbench.run.display import milliseconds
 from kvbench.stats.comparison import Ratio, paired_ratio
 
 Run = Mapping[str, Any]
-COLUMNS = ("target", "operation", "ops/s", "p50", "p99", "p99.9", "errors", "client CPU/req", "RSS max", "verdict")
+TIMES = ("ops/s", "p50", "p99", "p99.9", "errors")
+COSTS = ("client CPU/req", "RSS max", "verdict")
 LEFT = ("target", "operation", "verdict")
+TARGET_WIDTH_MIN = 20
+"""A target's name is folded to this width before a table is split in two."""
+NUMBER = re.compile(r"\d[\d,.]*")
 
 
 def target_name(run: Run) -> str:
@@ -50,7 +55,8 @@ def operation_cells(operation: str, runs: list[Run]) -> list[str]:
     times = [each["response_time_ns"] for each in counts]
 
     def time(percentile: str) -> str:
-        return milliseconds(middle(each[percentile] if each["count"] else None for each in times))
+        found = milliseconds(middle(each[percentile] if each["count"] else None for each in times))
+        return f"{found} ?" if any(_is_doubtful(each, percentile) for each in times) else found
 
     rate = middle(each["throughput_ops_s"] for each in counts)
     errors = sum(sum(each["errors"].values()) for each in counts)
@@ -64,43 +70,68 @@ def run_cells(runs: list[Run]) -> list[str]:
     memory = middle(rss_bytes_max(run) for run in runs)
     return [
         "-" if cpu is None else f"{cpu / 1e3:.2f} µs",
-        "-" if memory is None else f"{memory / 1e6:,.0f} MB",
+        "-" if memory is None else f"{memory / (1 << 20):,.0f} MiB",
         ", ".join(dict.fromkeys(str(run["verdict"]) for run in runs)),
     ]
 
 
-def tables(summary: Mapping[str, Any]) -> list[Table]:
-    """A table per measured phase."""
+def _is_doubtful(times: Mapping[str, Any], percentile: str) -> bool:
+    """Whether too few values lie beyond a percentile to print it as a fact."""
+    return bool(times["count"]) and percentile in times.get("insufficient", ())
+
+
+def _table(title: str, columns: Iterable[str]) -> Table:
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in columns:
+        # A number that is cut is worse than a name that takes two lines.
+        table.add_column(
+            column, justify="left" if column in LEFT else "right", no_wrap=column != "target", overflow="fold"
+        )
+    return table
+
+
+def tables(summary: Mapping[str, Any], console: Console) -> list[Table]:
+    """A table per measured phase; two where the console is too narrow for one: times, and what they cost."""
     found = []
     for phase, by_target in by_phase(summary["runs"]).items():
         repeats = max(len(runs) for runs in by_target.values())
         title = f"{summary['workload']}, {phase}" + (f" (medians of {repeats})" if repeats > 1 else "")
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-        for column in COLUMNS:
-            table.add_column(column, justify="left" if column in LEFT else "right")
+        whole = _table(title, ("target", "operation", *TIMES, *COSTS))
+        times, costs = _table(title, ("target", "operation", *TIMES)), _table("", ("target", *COSTS))
         for name, runs in by_target.items():
+            spent = run_cells(runs)
+            costs.add_row(name, *spent)
             for position, operation in enumerate(runs[0]["operations"]):
                 first = position == 0
-                whole = run_cells(runs) if first else ["", "", ""]
-                table.add_row(name if first else "", *operation_cells(operation, runs), *whole)
-        found.append(table)
+                cells = operation_cells(operation, runs)
+                whole.add_row(name if first else "", *cells, *(spent if first else ["", "", ""]))
+                times.add_row(name if first else "", *cells)
+        found += [whole] if _fits(whole, max(map(len, by_target)), console) else [times, costs]
     return found
+
+
+def _fits(table: Table, longest_name: int, console: Console) -> bool:
+    needed = console.measure(table, options=console.options.update(width=10_000)).maximum
+    return needed - longest_name + min(longest_name, TARGET_WIDTH_MIN) <= console.width
 
 
 def limits(summary: Mapping[str, Any]) -> list[str]:
     """One sentence per target and phase about what limited it, from its last repeat."""
-    last = {(target_name(run), run["phase"]): run for run in summary["runs"]}
-    lines = {key: f"{key[0]}, {key[1]}: {run['verdict']}: {run['verdict_reason']}" for key, run in last.items()}
-    return [lines[key] for key in sorted(lines)]
+    return [
+        f"{name}, {phase}: {runs[-1]['verdict']}: {runs[-1]['verdict_reason']}"
+        for phase, by_target in by_phase(summary["runs"]).items()
+        for name, runs in by_target.items()
+    ]
 
 
 def warnings(summary: Mapping[str, Any]) -> list[str]:
-    """Every run's warnings with where they belong; equal ones of several repeats once."""
-    found: dict[str, None] = {}
+    """Every run's warnings with where they belong; of those of one target that differ in numbers only, the first."""
+    found: dict[tuple[str, str], list[str]] = {}
     for run in summary["runs"]:
         for warning in run["warnings"]:
-            found[f"{target_name(run)}, {run['phase']}: {warning}"] = None
-    return list(found)
+            key = target_name(run), NUMBER.sub("#", warning)
+            found.setdefault(key, []).append(f"{target_name(run)}, {run['phase']}: {warning}")
+    return [f"{alike[0]} ({len(alike) - 1} more like it)" if len(alike) > 1 else alike[0] for alike in found.values()]
 
 
 def ratios(summary: Mapping[str, Any]) -> list[str]:
@@ -113,11 +144,12 @@ def ratios(summary: Mapping[str, Any]) -> list[str]:
         for operation in runs_a[0]["operations"]:
             rate = _ratio(runs_a, runs_b, operation, _throughput)
             time = _ratio(runs_a, runs_b, operation, _p99)
-            if rate is not None and time is not None:
-                found.append(
-                    f"{phase}, {operation}: {second} has {_spelled(rate)} the throughput and {_spelled(time)} the p99"
-                    f" response time of {first} ({_how_sure(rate)})"
-                )
+            if rate is None:
+                continue
+            compared = f"{_spelled(rate)} the throughput"
+            if time is not None:
+                compared += f" and {_spelled(time)} the p99 response time"
+            found.append(f"{phase}, {operation}: {second} has {compared} of {first} ({_how_sure(rate)})")
     return found
 
 
@@ -134,7 +166,9 @@ def _throughput(run: Run, operation: str) -> float:
 
 
 def _p99(run: Run, operation: str) -> float:
-    return float(run["operations"][operation]["response_time_ns"]["p99"])
+    """0, which is not compared, where too few values lie beyond it."""
+    times = run["operations"][operation]["response_time_ns"]
+    return 0.0 if _is_doubtful(times, "p99") else float(times["p99"])
 
 
 def _spelled(ratio: Ratio) -> str:
@@ -151,7 +185,7 @@ def _how_sure(ratio: Ratio) -> str:
 
 def show(summary: Mapping[str, Any], console: Console) -> None:
     """Print tables, limits, ratios and warnings."""
-    for table in tables(summary):
+    for table in tables(summary, console):
         console.print(table)
     for line in (*limits(summary), *ratios(summary)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

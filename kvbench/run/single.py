@@ -120,7 +120,9 @@ class SingleRun:
             lambda member: running.counters(cast(Member, member)),
         )
         sampler.start()
-        loop = PhaseLoop(engine, writer, sampler, running, self.target.text, self.display, self.interruption)
+        loop = PhaseLoop(
+            engine, writer, sampler, running, self.target.text, self.display, self.interruption, self.plan.timeout_s
+        )
         for phase in phases:
             self._results.append(loop.carry_out(phase))
 
@@ -216,8 +218,11 @@ class SingleRun:
             self.display.say(f"the servers' data is kept, as asked, in {self.folder / 'servers'}")
 
     def _write_down(self, writer: Writer, failure: RunFailure | None) -> RunFailure | None:
-        """Finish the artifact, if there is anything to finish."""
+        """Finish the artifact, if there is anything to finish: the logs of servers that did not start are kept."""
         if not self._manifest:
+            with suppress(OSError):
+                (self.folder / "servers").rmdir()
+            writer.discard()
             return failure
         self._manifest["ended"] = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
         self._manifest["exit_code"] = int(failure.code) if failure is not None else 0

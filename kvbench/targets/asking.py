@@ -56,6 +56,25 @@ def http_get_json(address: str, path: str, tls: ssl.SSLContext | None = None, bo
         return None
 
 
+def why_no_answer(address: str, tls: ssl.SSLContext | None = None) -> str:
+    """What is wrong with ``address``, in words: whether it can be connected to, and whether TLS can be agreed on."""
+    host, port = split_address(address)
+    try:
+        with socket.create_connection((host, port), timeout=TIMEOUT_S) as connection:
+            if tls is not None:
+                with tls.wrap_socket(connection, server_hostname=host):
+                    pass
+    except ssl.SSLCertVerificationError as error:
+        return f"its certificate is not accepted: {error.verify_message.rstrip('.')}"
+    except ssl.SSLError as error:
+        return f"TLS cannot be agreed on: {(error.reason or 'no reason given').lower().replace('_', ' ')}"
+    except TimeoutError:
+        return f"nothing within {TIMEOUT_S:g} s"
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return "it takes the connection, but says nothing that can be understood"
+
+
 def four_letter_word(address: str, word: str) -> str | None:
     """ZooKeeper's answer to ``srvr``, ``mntr`` and the like; None when it does not answer or allow the word."""
     deadline = time.monotonic() + TIMEOUT_S

@@ -4,7 +4,7 @@ import re
 import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from kvbench.targets.spec import TargetSpec
 
 START_TIMEOUT_S = 60.0
 START_ATTEMPTS = 4
+SAY_EVERY_S = 10.0
 _PORT_TAKEN = re.compile(r"address already in use|BindException", re.IGNORECASE)
 _POLL_S = 0.05
 
@@ -127,11 +128,19 @@ class LocalCluster(ABC):
             if process.exit_code() is not None
         ]
 
-    def log_tail(self, lines: int = 20) -> str:
-        """The last lines of each member's log."""
+    def how_ended(self, member: Member) -> str:
+        """ "exit code 1", "signal 9"; "" for a member that still runs."""
+        code = self._processes[self.members.index(member)].exit_code()
+        return "" if code is None else _ending(code)
+
+    def log_tail(self, lines: int = 20, members: Sequence[Member] = ()) -> str:
+        """The last lines of the log of each of ``members`` (none given: of all), without Java's stack frames."""
+        names = {member.name for member in members}
         parts = []
         for plan in self._plans:
-            tail = tail_of(plan.log_path, lines)
+            if names and plan.name not in names:
+                continue
+            tail = [line for line in tail_of(plan.log_path, 20 * lines) if not line.startswith("\tat ")][-lines:]
             parts.append("\n".join([f"-- {plan.name} ({plan.log_path}):", *(tail or ["(empty)"])]))
         return "\n".join(parts)
 
@@ -187,7 +196,7 @@ class LocalCluster(ABC):
                     plan.name, plan.address, process.pid, plan.data_folder, plan.log_path, process.command, plan.address
                 )
             )
-        self._wait_until_ready(began + timeout_s, timeout_s)
+        self._wait_until_ready(began, timeout_s, progress)
         progress(f"{self._name()} is ready after {time.monotonic() - began:.1f} s")
 
     def _plan(self) -> list[MemberPlan]:
@@ -218,13 +227,18 @@ class LocalCluster(ABC):
         plan.data_folder.mkdir()
         plan.log_path.unlink(missing_ok=True)
 
-    def _wait_until_ready(self, deadline: float, timeout_s: float) -> None:
+    def _wait_until_ready(self, began: float, timeout_s: float, progress: Progress) -> None:
+        say_at = began + SAY_EVERY_S
         while True:
             self._raise_if_one_died()
             missing = self.not_ready_because()
             if not missing:
                 return
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now >= say_at:
+                progress(f"still waiting for {self._name()} after {now - began:.0f} s: {missing}")
+                say_at += SAY_EVERY_S
+            if now > began + timeout_s:
                 raise TargetError(
                     f"{self._name()} did not become ready within {timeout_s:g} s: {missing}",
                     "see its log below; a loaded machine may need fewer members",
@@ -239,9 +253,11 @@ class LocalCluster(ABC):
                 continue
             if _PORT_TAKEN.search("\n".join(tail_of(plan.log_path, 200))):
                 raise _PortTakenError
-            how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+            died = [member for member in self.members if member.name == plan.name]
             raise TargetError(
-                f"{self._name()}: member {plan.name} ended while starting ({how})", "see its log below", self.log_tail()
+                f"{self._name()}: member {plan.name} ended while starting ({_ending(code)})",
+                "see its log below",
+                self.log_tail(members=died),
             )
 
     def _end_processes(self) -> None:
@@ -272,6 +288,10 @@ class LocalCluster(ABC):
 
     def _name(self) -> str:
         return f"{self.spec.kind} {self.version}"
+
+
+def _ending(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else f"signal {-code}"
 
 
 def select_endpoints(spec: TargetSpec, addresses: list[str], find_leader: Callable[[], str | None]) -> list[str]:

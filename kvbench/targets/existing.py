@@ -2,10 +2,11 @@
 
 import re
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kvbench.targets.asking import four_letter_word, http_get, http_get_json, parse_metrics, parse_mntr
+from kvbench.targets.asking import four_letter_word, http_get, http_get_json, parse_metrics, parse_mntr, why_no_answer
 from kvbench.targets.cluster import select_endpoints
 from kvbench.targets.etcd import is_leader
 from kvbench.targets.running import Member, TargetError
@@ -70,7 +71,11 @@ class ExistingCluster:
         """None: there is no process here to watch."""
         return []
 
-    def log_tail(self, lines: int = 20) -> str:
+    def how_ended(self, member: Member) -> str:
+        """Not known here."""
+        return "unknown"
+
+    def log_tail(self, lines: int = 20, members: Sequence[Member] = ()) -> str:
         """Empty: the logs are elsewhere."""
         return ""
 
@@ -95,7 +100,8 @@ class ExistingCluster:
                 remedy = (
                     "is it up, does its certificate name this host, and is it signed by ca=? Some need cert= and key="
                 )
-        raise TargetError(f"{self.spec.kind} at {address} does not answer", remedy)
+        why = why_no_answer(address, self._tls)
+        raise TargetError(f"{self.spec.kind} at {address} does not answer: {why}", remedy)
 
 
 def tls_context(spec: TargetSpec) -> ssl.SSLContext | None:

@@ -1,5 +1,6 @@
 """A target that answers: what the rest of kvbench may know of running servers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,8 +44,11 @@ class RunningTarget(Protocol):
     def dead_members(self) -> list[Member]:
         """Members started here whose process has ended."""
 
-    def log_tail(self, lines: int = 20) -> str:
-        """The last lines of each member's log, for an error message."""
+    def how_ended(self, member: Member) -> str:
+        """How a dead member ended, in words: "exit code 1", "signal 9"."""
+
+    def log_tail(self, lines: int = 20, members: Sequence[Member] = ()) -> str:
+        """The last lines of the log of each of ``members`` (none given: of all), for an error message."""
 
     def stop(self) -> None:
         """End every process started here and remove its data; safe to call twice."""

@@ -164,9 +164,11 @@ def test_watch_events_cost_no_request() -> None:
     [
         ({"cap_reached": 5, "in_flight_cap": 10}, "cap of 10 in flight"),
         ({"clipped": 2}, "2 values beyond an hour"),
-        ({"reconnects": 4}, "4 times"),
+        ({"reconnects": 4}, "connections broke 4 times"),
         ({"reconnects": 0, "seconds_merged": 3}, "percentiles of 3 seconds"),
-        ({"end_reason": "failed"}, "the phase was failed"),
+        ({"end_reason": "failed"}, "the phase failed: "),
+        ({"end_reason": "interrupted"}, "the phase was interrupted: "),
+        ({"error_text": "UNKNOWN: too many"}, "refused a request: UNKNOWN: too many"),
         ({"threads": []}, "cannot be ruled out"),
         ({"threads": [ThreadUse(1000, 950, 0)]}, "--load-threads"),
         ({"duration_ns": 6_000_000_000}, "2 of 6 seconds had no success (longest row: 2)"),
@@ -176,6 +178,32 @@ def test_what_a_reader_must_know_is_warned_of(change: dict[str, Any], said: str)
     plain = phase_results.make()
     assert any(said in warning for warning in entry_of(replace(plain, **change))["warnings"])
     assert not any(said in warning for warning in entry_of(replace(plain, reconnects=0))["warnings"])
+
+
+def test_connections_that_zookeeper_closes_for_revoked_leases_did_not_break() -> None:
+    result = phase_results.make(seconds=4, operations=("lease_grant", "lease_revoke"))
+    revoked = int(result.completed[:, 1].sum())
+    etcd, zookeeper = ({"kind": kind} for kind in ("etcd", "zookeeper"))
+    for target, reconnects, expected in (
+        (zookeeper, revoked, []),
+        (zookeeper, revoked + 12, ["connections broke 10 times"]),
+        (etcd, 12, ["connections broke 12 times"]),
+    ):
+        found = entry_of(replace(result, reconnects=reconnects), target=target, connections=2)["warnings"]
+        assert [warning for warning in found if warning.startswith("connections")] == expected
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "said"),
+    [(0, 9, "0 %"), (1, 3, "33 %"), (17, 1000, "1.7 %"), (99_999_999, 100_000_000, "99.99 %"), (5, 5, "all")],
+)
+def test_shares_are_not_rounded_up_to_all(part: int, whole: int, said: str) -> None:
+    assert summary._percent(part, whole) == said
+
+
+def test_what_a_phase_that_was_cut_off_spent_is_not_known(tmp_path: Path) -> None:
+    run = entry_of(replace(phase_results.make(), cpu_ns=0, threads=[]))
+    assert run["client"]["cpu_ns_per_request"] is None
 
 
 def test_errors_and_thin_percentiles_are_warned_of() -> None:

@@ -56,6 +56,16 @@ def test_tables_are_plain_parquet_with_units(tmp_path: Path) -> None:
     assert field.metadata[b"unit"] == b"ns"
 
 
+def test_a_run_that_never_began_leaves_nothing_of_its_own(tmp_path: Path) -> None:
+    with Writer(tmp_path / "nothing") as writer:
+        writer.discard()
+    assert not (tmp_path / "nothing").exists()
+    with Writer(tmp_path / "log") as writer:
+        (tmp_path / "log" / "m1.log").touch()
+        writer.discard()
+    assert [path.name for path in (tmp_path / "log").iterdir()] == ["m1.log"]
+
+
 def test_passwords_are_not_kept(tmp_path: Path) -> None:
     runs.write(tmp_path / "run")
     text = (tmp_path / "run" / schema.MANIFEST).read_text()

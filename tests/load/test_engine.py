@@ -329,6 +329,24 @@ def test_stopping_awaits_what_is_in_flight_and_then_does_not(valve: Valve) -> No
     assert result.offered.sum() == result.errors.sum() == errors_by_code(result).get(ErrorCode.CANCELLED, 0)
 
 
+def test_stopping_in_a_hurry_tells_what_was_never_sent_apart(valve: Valve) -> None:
+    engine = FastEngine(plan(timeout_s=20.0), "etcd", [valve.address])
+    engine.open()
+    valve.open.clear()
+    valve.cut()
+    engine.start_phase(Phase("measure", duration_s=60.0))
+    progress, _ = engine.poll()
+    while progress.connected or progress.in_flight < 8:
+        time.sleep(0.01)
+        progress, _ = engine.poll()
+    engine.stop_phase()
+    engine.stop_phase()
+    counted = errors_by_code(engine.finish_phase())
+    engine.close()
+    assert counted.pop(ErrorCode.NOT_SENT) == 8
+    assert set(counted) <= {ErrorCode.CONNECTION_LOST}
+
+
 def test_connections_are_dealt_evenly_over_the_addresses(null_etcd: str) -> None:
     engine = FastEngine(plan(threads=2), "etcd", [null_etcd, null_etcd.replace("127.0.0.1", "127.0.0.1")])
     assert sum(engine.connections_per_address().values()) == 4

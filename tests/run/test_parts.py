@@ -17,16 +17,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from kvbench.config import load_workload
+from kvbench.artifact.errors import ArtifactError
+from kvbench.config import ConfigError, load_workload
 from kvbench.load.plan import Operation, Phase, Plan
 from kvbench.ops.kinds import Kind
-from kvbench.run import checks, results
+from kvbench.run import checks, interleave, results
 from kvbench.run.display import PlainDisplay, TerminalDisplay, clock, milliseconds
 from kvbench.run.interleave import orders
 from kvbench.run.interrupt import Interruption
 from kvbench.run.manifest import describe_run
 from kvbench.run.preparation import all_phases, directories_needed
 from kvbench.run.request import ExitCode, PhaseView, RunFailure, RunRequest
+from tests.artifact import runs
 
 
 def make_request(out: Path, workload: str = "put", targets: tuple[str, ...] = ("etcd",), **more: Any) -> RunRequest:
@@ -136,6 +138,12 @@ def test_a_results_folder_has_to_be_empty_and_writable(tmp_path: Path) -> None:
     assert caught.value.code == ExitCode.BAD_CONFIGURATION and "--out" in caught.value.remedy
 
 
+def test_cores_that_are_not_there_are_refused_by_option() -> None:
+    checks.check_cpus("cpus=", sorted(os.sched_getaffinity(0)))
+    with pytest.raises(ConfigError, match="cpus=: no core 4000; this process may use"):
+        checks.check_cpus("cpus=", (4000,))
+
+
 def test_bytes_are_bounded_by_counts_only() -> None:
     plan = Plan((Operation(Kind.PUT, 1.0),), (Phase("a", count=10), Phase("b", duration_s=5)), preload=5)
     assert checks.bytes_bounded(plan) == 15 * (256 + 256)
@@ -180,6 +188,20 @@ def test_plain_lines_come_every_few_seconds() -> None:
     assert "measure: 5 done in 2.0 s" in stream.getvalue()
 
 
+def test_a_line_just_said_keeps_the_next_one_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("kvbench.run.display.time.monotonic", lambda: now[0])
+    stream = io.StringIO()
+    display = PlainDisplay(stream, every_s=5.0)
+    now[0] = 30.0
+    display.say("the engine is compiled")
+    display.update(view())
+    assert stream.getvalue() == "the engine is compiled\n"
+    now[0] = 35.0
+    display.update(view())
+    assert "measure: 0/s" in stream.getvalue()
+
+
 def test_a_terminal_shows_a_bar_and_keeps_the_totals() -> None:
     stream = io.StringIO()
     display = TerminalDisplay(Console(file=stream, force_terminal=True, width=140))
@@ -191,8 +213,8 @@ def test_a_terminal_shows_a_bar_and_keeps_the_totals() -> None:
 
 
 def test_times_are_spelled_for_people() -> None:
-    assert [milliseconds(each) for each in (None, 1_234, 1_234_567, 123_456_789)] == [
-        "-", "0.00123 ms", "1.23 ms", "123 ms"
+    assert [milliseconds(each) for each in (None, 1_234, 1_234_567, 123_456_789, 2_433_000_000)] == [
+        "-", "0.00123 ms", "1.23 ms", "123 ms", "2,433 ms"
     ]  # fmt: skip
     assert [clock(each) for each in (None, 5.9, 65.0)] == ["?", "0:05", "1:05"]
 
@@ -209,14 +231,14 @@ def entry(target: str, repeat: int, rate: float, **changes: Any) -> dict[str, An
         "warnings": ["2 failed"],
         "operations": {"put": operation},
         "client": {"cpu_ns_per_request": 4321.0},
-        "members": [{"rss_bytes_max": 5_000_000}, {"rss_bytes_max": None}],
+        "members": [{"rss_bytes_max": 5 << 20}, {"rss_bytes_max": None}],
     }
     return {**found, **changes}
 
 
-def shown(runs: list[dict[str, Any]]) -> str:
+def shown(entries: list[dict[str, Any]], width: int = 160) -> str:
     stream = io.StringIO()
-    results.show({"workload": "put", "runs": runs}, Console(file=stream, width=160))
+    results.show({"workload": "put", "runs": entries}, Console(file=stream, width=width))
     return stream.getvalue()
 
 
@@ -224,7 +246,7 @@ def test_the_table_has_a_line_per_target_and_says_what_limited_it() -> None:
     text = shown([entry("zookeeper", 1, 1000.0), entry("etcd", 1, 2000.0)])
     lines = [line.split() for line in text.splitlines()]
     row = next(line for line in lines if line[:2] == ["etcd", "(1.2.3)"])
-    assert row[2:] == ["put", "2,000", "1", "ms", "4", "ms", "5", "ms", "2", "4.32", "µs", "5", "MB", "server-bound"]
+    assert row[2:] == ["put", "2,000", "1", "ms", "4", "ms", "5", "ms", "2", "4.32", "µs", "5", "MiB", "server-bound"]
     assert "etcd (1.2.3), measure: server-bound: each load thread waited" in text
     assert "put: zookeeper (1.2.3) has 0.50 times the throughput and 1.00 times the p99 response time of etcd" in text
     assert "of etcd (1.2.3) (1 pair: too few to say how sure that is)" in text
@@ -238,6 +260,42 @@ def test_repeats_are_paired_and_get_an_interval() -> None:
     assert "medians of 4" in text and "4 pairs, 95 % intervals" in text
     low, high = re.search(r"2\.00 times \((1\.\d\d) to (2\.\d\d)\) the throughput", text).groups()  # type: ignore[union-attr]
     assert 1.9 <= float(low) < 2.0 < float(high) <= 2.12
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 160])
+def test_no_console_is_too_narrow_for_the_numbers(width: int) -> None:
+    runs = [entry("etcd", 1, 1_234_567.0), entry("zookeeper://first.example:2181,second.example:2181", 1, 1000.0)]
+    text = shown(runs, width)
+    table = text[: text.index("etcd (1.2.3), measure")]
+    assert all(len(line.rstrip()) <= width for line in table.splitlines())
+    for whole in ("1,234,567", "5 MiB", "4.32 µs", "server-bound", "p99.9"):
+        assert whole in table
+    assert "…" not in table and ("verdict" in table.splitlines()[2]) == (width >= 120)
+
+
+def test_percentiles_with_too_few_values_beyond_them_are_marked_and_not_compared() -> None:
+    thin = entry("etcd", 1, 2000.0)
+    thin["operations"]["put"]["response_time_ns"]["insufficient"] = ["p99", "p999"]
+    text = shown([thin, entry("zookeeper", 1, 1000.0)])
+    assert "1 ms   4 ms ?   5 ms ?" in re.sub(r"  +", "   ", text)
+    assert "zookeeper (1.2.3) has 0.50 times the throughput of etcd" in text and "p99 response time" not in text
+
+
+def test_warnings_that_differ_in_numbers_only_stand_once() -> None:
+    busy = ["the machine was 97 % busy", "the machine was 99.5 % busy", "2 of 5 seconds had no success"]
+    runs = [entry("etcd", n, 9.0, warnings=[warning]) for n, warning in enumerate(busy, 1)]
+    assert results.warnings({"workload": "put", "runs": runs}) == [
+        "etcd (1.2.3), measure: the machine was 97 % busy (1 more like it)",
+        "etcd (1.2.3), measure: 2 of 5 seconds had no success",
+    ]
+
+
+def test_phases_are_told_in_the_order_they_had() -> None:
+    runs = [entry("etcd", 1, 9.0, phase=phase) for phase in ("rate-1000", "rate-2000", "rate-16000")]
+    said = results.limits({"workload": "put", "runs": runs})
+    assert [line.split(":")[0] for line in said] == [
+        "etcd (1.2.3), rate-1000", "etcd (1.2.3), rate-2000", "etcd (1.2.3), rate-16000"
+    ]  # fmt: skip
 
 
 def test_what_belongs_to_the_whole_run_stands_once_beside_its_operations() -> None:
@@ -255,6 +313,21 @@ def test_three_targets_get_no_ratio_and_nothing_answered_gets_dashes() -> None:
     assert results.ratios({"workload": "put", "runs": runs}) == []
     assert results.operation_cells("put", [silent]) == ["put", "0", "-", "-", "-", "2"]
     assert results.run_cells([silent]) == ["-", "-", "server-bound"]
+
+
+def test_a_summary_that_cannot_be_written_is_printed_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs.write(tmp_path / "r01-etcd")
+
+    def full(path: Path, content: object) -> None:
+        raise ArtifactError("no space left")
+
+    monkeypatch.setattr("kvbench.artifact.summary.write_json", full)
+    found = interleave._summary(make_request(tmp_path))
+    assert found is not None and [run["phase"] for run in found["runs"]] == ["measure"]
+    assert not (tmp_path / "summary.json").exists()
+    assert interleave._summary(make_request(tmp_path / "nothing")) is None
 
 
 def test_exit_codes_are_the_published_ones() -> None:

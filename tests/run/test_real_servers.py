@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +14,16 @@ import pandas as pd
 import psutil
 import pytest
 
+from kvbench.artifact import files
 from kvbench.artifact import summary as summaries
 from kvbench.artifact.reader import read
+from kvbench.cli import main
 from kvbench.load.admin import connect
+from kvbench.run import phases
 from kvbench.run.request import ExitCode
 from kvbench.targets.found import find_all
 from kvbench.targets.running import RunningTarget
-from tests.run.conftest import Command, summary_of
+from tests.run.conftest import PATIENCE_S, Command, summary_of
 
 pytestmark = pytest.mark.slow
 
@@ -108,7 +113,7 @@ def test_a_server_that_dies_ends_the_run_with_what_it_had(kvbench: Start, kind: 
     leading(command).kill()
     code, _ = command.finish()
     assert code == ExitCode.TARGET_FAILED, command.text
-    assert "member m1 ended by itself" in command.text and "m1.log" in command.text
+    assert "member m1 (signal 9) ended by itself" in command.text and "m1.log" in command.text
     (run,) = summary_of(command)["runs"]
     assert run["end_reason"] == "failed" and run["operations"]["put"]["completed"] > 0
     assert sum(run["operations"]["put"]["errors"].values()) > 0
@@ -230,14 +235,12 @@ def test_a_store_that_is_full_makes_the_run_invalid(kvbench: Start) -> None:
     (run,) = summary_of(command)["runs"]
     assert run["operations"]["put"]["errors"].get("RESOURCE_EXHAUSTED", 0) > 0
     assert any("NOSPACE" in warning for warning in run["warnings"])
+    assert any("RESOURCE_EXHAUSTED: etcdserver: mvcc: database space exceeded" in each for each in run["warnings"])
 
 
 def test_a_results_disk_that_fills_up_ends_the_run_and_leaves_no_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from kvbench.artifact import files
-    from kvbench.cli import main
-
     real_write = os.write
     written = {"bytes": 0}
 
@@ -258,6 +261,41 @@ def test_a_results_disk_that_fills_up_ends_the_run_and_leaves_no_server(
     said = capsys.readouterr().err
     assert "no space left for results" in said and "give another folder with --out" in said
     assert not [process for process in psutil.Process().children(recursive=True) if process.cwd().startswith(str(out))]
+
+
+def test_a_server_that_stops_answering_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(phases, "STILL_S_MIN", 1.0)
+    out = tmp_path / "out"
+
+    def stop_the_server() -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            if any('"measure"' in stream.read_text() for stream in out.glob("*/intervals.partial.jsonl")):
+                break
+            time.sleep(0.05)
+        for process in psutil.Process().children(recursive=True):
+            if process.cwd().startswith(str(out)):
+                process.suspend()
+
+    thread = threading.Thread(target=stop_the_server)
+    thread.start()
+    settings = (*ENDLESS, "--set", "load.timeout_s=0.3")
+    assert main(["run", "put", "--target", KINDS[0], "--out", str(out), *settings]) == ExitCode.TARGET_FAILED
+    thread.join()
+    assert "no request succeeded for" in capsys.readouterr().err
+    (run,) = json.loads((out / "summary.json").read_text())["runs"]
+    assert run["end_reason"] == "failed" and run["operations"]["put"]["errors"]["TIMEOUT"] > 0
+    assert not [process for process in psutil.Process().children(recursive=True) if process.cwd().startswith(str(out))]
+
+
+def test_nothing_is_left_of_a_run_whose_servers_never_started(kvbench: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        command = kvbench("run", "put", "--target", f"{KINDS[0]}?port={taken.getsockname()[1]}")
+        code, output = command.finish()
+    assert code == ExitCode.TARGET_FAILED and "is in use" in command.text and output == ""
+    assert not command.out.exists()
 
 
 def test_a_cluster_that_never_answers_is_given_up(kvbench: Start, cluster: Cluster) -> None:

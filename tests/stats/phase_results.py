@@ -138,6 +138,7 @@ def phase_results(draw: st.DrawFn) -> PhaseResult:
         errors=array(ERROR_CODES),
         histograms=draw(histogram_rows()),
         threads=draw(st.lists(threads, max_size=2)),
+        error_text=draw(st.sampled_from(("", "UNKNOWN: a", "UNAVAILABLE: b"))),
         **{name: draw(counts) for name in SCALARS},
         end_reason=draw(st.sampled_from(("count", "duration", "interrupted", "failed"))),
     )

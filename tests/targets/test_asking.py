@@ -1,6 +1,7 @@
 """Parsing what servers say, and servers that say nothing."""
 
 import socket
+import ssl
 from collections.abc import Iterator
 
 import pytest
@@ -53,8 +54,15 @@ def test_a_server_that_never_answers_is_not_waited_for(silent_server: str) -> No
     assert asking.four_letter_word(silent_server, "srvr") is None
 
 
+def test_why_a_server_does_not_answer(silent_server: str) -> None:
+    assert "says nothing that can be understood" in asking.why_no_answer(silent_server)
+    assert asking.why_no_answer(silent_server, ssl.create_default_context()) == "nothing within 1 s"
+    assert asking.why_no_answer("nobody.invalid:1") != ""
+
+
 def test_nobody_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
+    assert asking.why_no_answer(address) == "connection refused"
     assert asking.http_get_json(address, "/version") is None
     assert asking.four_letter_word(address, "srvr") is None

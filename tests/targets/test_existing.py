@@ -39,7 +39,7 @@ def test_an_existing_cluster_is_asked_and_left_alone(start: Start, tmp_path: Pat
 def test_nobody_there(kind: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-    with pytest.raises(TargetError, match=f"{kind} at {address} does not answer") as caught:
+    with pytest.raises(TargetError, match=f"{kind} at {address} does not answer: connection refused") as caught:
         launch.start(parse_target(f"{kind}://{address}"), tmp_path)
     assert "is it up" in caught.value.remedy
 
@@ -72,6 +72,10 @@ def test_tls(newest_etcd: FoundServer, tmp_path: Path) -> None:
         with pytest.raises(TargetError) as caught:
             ExistingCluster(parse_target(f"etcd://127.0.0.1:{port}"))
         assert "ca=file.pem" in caught.value.remedy
+        with pytest.raises(TargetError, match=r"does not answer: its certificate is not accepted: "):
+            ExistingCluster(
+                parse_target(f"etcd://127.0.0.1:{port}?cert={certificate},key={certificate.parent}/key.pem")
+            )
     finally:
         process.kill()
 

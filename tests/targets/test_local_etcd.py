@@ -73,6 +73,10 @@ def test_three_members_their_leader_and_a_death(start: Start) -> None:
     assert lost.pid is not None
     os.kill(lost.pid, signal.SIGKILL)
     assert eventually(lambda: [member.name for member in target.dead_members()] == [lost.name])
+    assert [target.how_ended(member) for member in target.members if member != lost] == ["", ""]
+    assert target.how_ended(lost) == "signal 9"
+    tail = target.log_tail(members=[lost])
+    assert f"{lost.name}.log" in tail and tail.count(".log") == 1 and target.log_tail().count(".log") == 3
 
     def another_leads() -> bool:
         try:
@@ -150,6 +154,19 @@ def test_a_server_that_never_answers(script: Callable[[str, str], Path], tmp_pat
     assert "one last word" in caught.value.log_tail
     assert is_gone(int(note.read_text()))
     assert not (tmp_path / "run" / "m1").exists()
+
+
+def test_waiting_for_a_server_is_said_and_javas_frames_are_left_out(
+    script: Callable[[str, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "SAY_EVERY_S", 0.2)
+    answer = '[ "$1" = --version ] && echo "etcd Version: 99.0.0" && exit'
+    script("etcd", f"{answer}; printf 'it broke\\n\\tat java.base/x.y(Z:1)\\n'; exec sleep 600")
+    said: list[str] = []
+    with pytest.raises(TargetError) as caught:
+        launch.start(parse_target("etcd?version=99.0.0"), tmp_path / "run", said.append, timeout_s=0.9)
+    assert 2 <= sum("still waiting for etcd 99.0.0" in line for line in said) <= 4
+    assert "it broke" in caught.value.log_tail and "java.base" not in caught.value.log_tail
 
 
 def test_a_server_that_dies_at_once(script: Callable[[str, str], Path], tmp_path: Path) -> None:
