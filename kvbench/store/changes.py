@@ -22,7 +22,7 @@ from kvbench.store.layout import (
     number_of,
     set_newest,
     version_bytes,
-    write_key,
+    write_key_head,
     write_version_head,
 )
 from kvbench.store.records import NONE, OUT_OF_MEMORY, UNIT_BYTES
@@ -47,7 +47,8 @@ def find_or_make_key(store: Any, buf: Any, at: int, size: int) -> int:
     key = allocate(store.spaces[0], store.arena, key_record_bytes(size))
     if key == 0:
         return 0
-    write_key(store.arena, key, buf, at, size)
+    write_key_head(store.arena, key, size)
+    copy(store.arena, key_at(store.arena, key), buf, at, size)
     if tree.insert(store, key) < 0:
         return 0
     table.insert(store, code, key)
@@ -86,11 +87,7 @@ def put(store: Any, key: int, source: Any, value_at: int, value_bytes: int, slot
         return OUT_OF_MEMORY
     to = write_version_head(arena, version, key, mod, flags, previous, create, number, lease_id, value_bytes)
     copy(arena, to, source, value_at, value_bytes)
-    if lives and flags_of(arena, previous) & LEASED:
-        detach(store, previous)
-    if not lives:
-        state["keys"] += 1
-    return _publish(store, key, version, slot)
+    return publish(store, key, version, slot, True)
 
 
 @kernel
@@ -103,23 +100,29 @@ def delete(store: Any, key: int) -> int:
     if version == 0:
         return OUT_OF_MEMORY
     write_version_head(arena, version, key, int(state["revision"]) + 1, flags, previous, 0, 0, 0, 0)
-    if flags_of(arena, previous) & LEASED:
-        detach(store, previous)
-    state["keys"] -= 1
-    return _publish(store, key, version, NONE)
+    return publish(store, key, version, NONE, True)
 
 
 @kernel
-def _publish(store: Any, key: int, version: int, slot: int) -> int:
+def publish(store: Any, key: int, version: int, slot: int, is_change: bool) -> int:
     """Make a version the newest of its key, attached to a lease, known to history. Returns 0 or OUT_OF_MEMORY."""
     state, arena = store.state[0], store.arena
-    set_newest(arena, key, version, flags_of(arena, version) & TOMBSTONE != 0)
+    previous = newest_of(arena, key)
+    deleted = flags_of(arena, version) & TOMBSTONE != 0
+    if previous != 0 and not is_deleted(arena, key):
+        state["keys"] -= 1
+        if flags_of(arena, previous) & LEASED:
+            detach(store, previous)
+    if not deleted:
+        state["keys"] += 1
+    set_newest(arena, key, version, deleted)
     if slot != NONE and attach(store, slot, key, version) < 0:
         return OUT_OF_MEMORY
-    if history.append(store, version) < 0:
-        return OUT_OF_MEMORY
-    state["changes"] += 1
-    state["now"] = int(state["revision"]) + 1
+    if is_change:
+        if history.append(store, version) < 0:
+            return OUT_OF_MEMORY
+        state["changes"] += 1
+        state["now"] = int(state["revision"]) + 1
     return 0
 
 

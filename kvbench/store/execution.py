@@ -11,7 +11,7 @@ from kvbench.ops.status import StoreError
 from kvbench.rt.buffer import compare, copy
 from kvbench.store import queries, writes
 from kvbench.store.key_values import write_header
-from kvbench.store.layout import create_of, lease_of, mod_of, number_of, value_at, value_bytes
+from kvbench.store.layout import create_of, lease_of, mod_of, number_of, reference_at, value_at, value_bytes
 from kvbench.store.records import HEADER_BYTES_MAX, NO_ROOM
 from kvbench.store.transactions import OP_COMPARE, flatten
 from kvbench.wire.etcd_requests import (
@@ -125,7 +125,7 @@ def _holds(store: Any, buf: Any, at: int, end: int) -> bool:
     if query["found"] == 0:
         return target != BY_VALUE and _satisfies(result, _compare_numbers(0, operand))
     for position in range(query["found"]):
-        order = _order(store.arena, int(store.found[position]), target, operand, buf, value_from, value_end)
+        order = _order(store.arena, reference_at(store.found, position), target, operand, buf, value_from, value_end)
         if not _satisfies(result, order):
             return False
     return True

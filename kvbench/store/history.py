@@ -8,7 +8,7 @@ from typing import Any
 from kvbench.jit import kernel
 from kvbench.rt.buffer import load_le32, store_le32
 from kvbench.store.arena import allocate, release
-from kvbench.store.layout import mod_of
+from kvbench.store.layout import mod_of, reference_at
 from kvbench.store.records import HISTORY_BLOCK_ENTRIES, OUT_OF_MEMORY, UNIT_BYTES
 
 BLOCK_BYTES = HISTORY_BLOCK_ENTRIES * UNIT_BYTES
@@ -27,7 +27,7 @@ def append(store: Any, version: int) -> int:
         if block == 0:
             return OUT_OF_MEMORY
         store.history[place] = block
-    store_le32(store.arena, (int(store.history[place]) + (number & WITHIN)) * UNIT_BYTES, version)
+    store_le32(store.arena, (reference_at(store.history, place) + (number & WITHIN)) * UNIT_BYTES, version)
     state["end"] = number + 1
     return 0
 
@@ -35,7 +35,7 @@ def append(store: Any, version: int) -> int:
 @kernel
 def change_at(store: Any, number: int) -> int:
     """The version that change ``number`` (first <= number < end) made."""
-    block = int(store.history[(number >> BLOCK_BITS) & len(store.history) - 1])
+    block = reference_at(store.history, (number >> BLOCK_BITS) & len(store.history) - 1)
     return load_le32(store.arena, (block + (number & WITHIN)) * UNIT_BYTES)
 
 
@@ -47,7 +47,7 @@ def drop_first(store: Any) -> None:
     state["first"] = number
     if number & WITHIN == 0 or number == state["end"]:
         place = (number - 1 >> BLOCK_BITS) & len(store.history) - 1
-        release(store.spaces[0], store.arena, int(store.history[place]), BLOCK_BYTES)
+        release(store.spaces[0], store.arena, reference_at(store.history, place), BLOCK_BYTES)
 
 
 @kernel

@@ -13,8 +13,10 @@ An *attachment* ties a key to its lease: key u32, next u32, previous u32.
 
 from typing import Any
 
+import numpy as np
+
 from kvbench.jit import kernel
-from kvbench.rt.buffer import compare, copy, equal, load_le32, load_le64, store_le32, store_le64
+from kvbench.rt.buffer import compare, equal, load_le32, load_le64, store_le32, store_le64
 
 LONG_KEY = 0x3FFF
 DELETED = 0x4000
@@ -33,6 +35,12 @@ ATTACHMENT_BYTES = 12
 
 
 @kernel
+def reference_at(references: Any, position: int) -> int:
+    """An element of an array of uint32, as int64."""
+    return np.int64(references[position])  # type: ignore[return-value]
+
+
+@kernel
 def load_le16(array: Any, at: int) -> int:
     """Little-endian uint16 as int64."""
     return int(array[at]) | int(array[at + 1]) << 8
@@ -48,20 +56,17 @@ def key_record_bytes(size: int) -> int:
 
 
 @kernel
-def write_key(arena: Any, key: int, buf: Any, at: int, size: int) -> None:
-    """Fill a new key record: no version, no next one."""
+def write_key_head(arena: Any, key: int, size: int) -> None:
+    """Fill a new key record but for the key's bytes: no version, no next one."""
     place = key * 4
     store_le64(arena, place, 0)
-    start = place + KEY_HEAD_BYTES
     if size < LONG_KEY:
         arena[place + 8] = size & 255
         arena[place + 9] = size >> 8
     else:
         arena[place + 8] = LONG_KEY & 255
         arena[place + 9] = LONG_KEY >> 8
-        store_le32(arena, start, size)
-        start += 4
-    copy(arena, start, buf, at, size)
+        store_le32(arena, place + KEY_HEAD_BYTES, size)
 
 
 @kernel

@@ -8,7 +8,7 @@ from kvbench.ops.status import StoreError
 from kvbench.store import changes, sorting
 from kvbench.store.attachments import attached_key, find_lease, next_attachment
 from kvbench.store.key_values import header_bytes, write_header
-from kvbench.store.layout import key_at, key_bytes
+from kvbench.store.layout import key_at, key_bytes, reference_at
 from kvbench.store.records import NO_ROOM, NONE, OUT_OF_MEMORY, lease_bucket
 from kvbench.store.writes import TOMBSTONE_BYTES
 from kvbench.wire import etcd_methods
@@ -147,7 +147,7 @@ def revoke(store: Any, buf: Any, start: int, end: int, out: Any, to: int, limit:
     if not changes.has_room(store, count * TOMBSTONE_BYTES):
         return OUT_OF_MEMORY
     for position in range(count):
-        code = changes.delete(store, int(store.found[position]))
+        code = changes.delete(store, reference_at(store.found, position))
         if code < 0:
             return code
     _remove_lease(store, slot)
@@ -170,7 +170,7 @@ def time_to_live(store: Any, buf: Any, at: int, end: int, remaining_s: int, out:
     count = _list_keys(store, slot) if slot != NONE and with_keys else 0
     size = RESPONSE_BYTES_MAX
     for position in range(count):
-        size += message_field_bytes(key_bytes(arena, int(store.found[position])))
+        size += message_field_bytes(key_bytes(arena, reference_at(store.found, position)))
     if size > limit - to:
         state["wanted_bytes"] = size
         return NO_ROOM
@@ -182,7 +182,7 @@ def time_to_live(store: Any, buf: Any, at: int, end: int, remaining_s: int, out:
     to = write_varint_field(out, to, TTL, remaining_s)
     to = write_varint_field(out, to, GRANTED_TTL, int(store.leases[slot]["ttl_s"]))
     for position in range(count):
-        key = int(store.found[position])
+        key = reference_at(store.found, position)
         to = write_bytes_field(out, to, KEYS, arena, key_at(arena, key), key_bytes(arena, key))
     return to - start
 

@@ -21,7 +21,7 @@ from kvbench.store.key_values import (
     write_inner_header,
     write_key_value,
 )
-from kvbench.store.layout import FROM, ONE_KEY, UP_TO, create_of, mod_of
+from kvbench.store.layout import FROM, ONE_KEY, UP_TO, create_of, mod_of, reference_at
 from kvbench.store.records import NO_ROOM
 from kvbench.wire.etcd_requests import RANGE_BYTES, RANGE_NUMBERS
 from kvbench.wire.protobuf import (
@@ -152,7 +152,7 @@ def _filter(store: Any) -> None:
     min_create, max_create = int(query["min_create"]), int(query["max_create"])
     kept = 0
     for position in range(query["found"]):
-        version = int(found[position])
+        version = reference_at(found, position)
         mod, create = mod_of(arena, version), create_of(arena, version)
         if (max_mod != 0 and mod > max_mod) or (min_mod != 0 and mod < min_mod):
             continue
@@ -200,7 +200,7 @@ def response_bytes(store: Any) -> int:
     keys_only = int(query["keys_only"])
     size = varint_field_bytes(int(query["more"])) + varint_field_bytes(int(query["count"]))
     for position in range(query["found"]):
-        size += message_field_bytes(key_value_bytes(arena, int(store.found[position]), keys_only))
+        size += message_field_bytes(key_value_bytes(arena, reference_at(store.found, position), keys_only))
     return size
 
 
@@ -215,7 +215,7 @@ def write_response(store: Any, out: Any, to: int, limit: int, inner: bool) -> in
         return NO_ROOM
     to = write_inner_header(out, to, now) if inner else write_header(store, out, to, now)
     for position in range(query["found"]):
-        version = int(store.found[position])
+        version = reference_at(store.found, position)
         to = write_length(out, to, KVS, key_value_bytes(arena, version, keys_only))
         to = write_key_value(arena, version, keys_only, out, to)
     to = write_varint_field(out, to, MORE, int(query["more"]))

@@ -112,27 +112,44 @@ STORE = np.dtype(
         ("snapshot_index", np.int64),
         ("snapshot_revision", np.int64),
         ("snapshot_floor", np.int64),
-        ("snapshot_key", np.int64),
-        ("snapshot_version", np.int64),
+        ("snapshot_key", np.int64),  # the key looked at last, 0: none yet
+        ("snapshot_version", np.int64),  # where among its versions to go on, 0: with the next key
         ("snapshot_next", np.int64),
+        ("snapshot_start", np.int64),  # its part of history
         ("snapshot_end", np.int64),
-        ("snapshot_count", np.int64),
-        # The snapshot being loaded.
-        ("loaded", np.int64),
+        ("snapshot_leases", np.int64),
+        ("snapshot_count", np.int64),  # records written
+        ("snapshot_source", np.int64),  # the version whose key and value are being written
+        ("snapshot_left", np.int64),  # bytes of them still to write
+        # The dump being loaded.
+        ("loaded", np.int64),  # 1: it is complete
+        ("load_revision", np.int64),
+        ("load_numbers", np.int64, (8,)),  # of the record at hand
         ("load_phase", np.int64),
-        ("load_count", np.int64),
+        ("load_count", np.int64),  # records read
+        ("load_kind", np.int64),
+        ("load_key_bytes", np.int64),
+        ("load_value_bytes", np.int64),
+        ("load_mod", np.int64),
+        ("load_create", np.int64),
+        ("load_number", np.int64),
+        ("load_lease", np.int64),
+        ("load_key", np.int64),
+        ("load_version", np.int64),
+        ("load_done", np.int64),  # bytes of the key or value read
         # The hash being computed.
         ("hash", np.int64),
         ("hash_revision", np.int64),
         ("hash_compacted", np.int64),
-        ("hash_key", np.int64),
-        ("hash_version", np.int64),
+        ("hash_key", np.int64),  # the key looked at last, 0: none yet
+        ("hash_version", np.int64),  # where among its versions to go on, 0: with the next key
+        ("hash_floor_seen", np.int64),  # 1: a version of this key is of the compacted revision
         ("hash_running", np.int64),
         ("header", np.uint8, (32,)),  # fields cluster_id and member_id as they stand in every header
         ("fields", np.int64, (FIELDS,)),  # of the request's message
         ("inner", np.int64, (FIELDS,)),  # of a message in it
         ("path", np.int64, (2 * PATH_LEVELS,)),  # of the last descent: nodes, then positions in them
-        ("chain", np.uint32, (CHAIN_EVENTS,)),
+        ("chain", np.int64, (CHAIN_EVENTS,)),
         ("stack", np.int64, (4 * TXN_DEPTH_MAX,)),
     ],
     align=True,
@@ -146,7 +163,7 @@ SPACE = np.dtype(
         ("top", np.int64),  # first unit never used
         ("used_units", np.int64),
         ("free_units", np.int64),  # in the lists below
-        ("free", np.uint32, (CLASSES,)),  # first free record of each class
+        ("free", np.int64, (CLASSES,)),  # first free record of each class
     ],
     align=True,
 )
@@ -157,9 +174,9 @@ LEASE = np.dtype(
         ("id", np.int64),  # 0: this slot is free
         ("ttl_s", np.int64),  # as granted
         ("keys", np.int64),  # attached now
-        ("first", np.uint32),  # reference of the first ATTACHMENT
-        ("next", np.int32),  # slot: next in its bucket, or next free one
-        ("bucket", np.int32),  # 1 + slot: first of this bucket (which has nothing to do with this lease), 0: none
+        ("first", np.int64),  # reference of the first ATTACHMENT
+        ("next", np.int64),  # slot: next in its bucket, or next free one
+        ("bucket", np.int64),  # 1 + slot: first of this bucket (which has nothing to do with this lease), 0: none
     ],
     align=True,
 )
@@ -195,13 +212,13 @@ TXN_OP = np.dtype(
         ("kind", np.int64),  # OP_RANGE, ..., OP_TXN, OP_COMPARE, or 0 for an operation that is none
         ("at", np.int64),  # its message
         ("end", np.int64),
-        ("parent", np.int32),  # the transaction that it is in, NONE for the outermost one
-        ("branch", np.int32),  # SUCCESS or FAILURE of its parent
-        ("depth", np.int32),
-        ("outcome", np.int32),  # of a transaction: 1 as long as all comparisons hold
-        ("active", np.int32),  # whether it is to be done
-        ("left", np.int32),  # of a transaction: operations that each one nested in it may have
-        ("numbers", np.int32, (4,)),  # of a transaction: how many comparisons (1), operations (2, 3: SUCCESS, FAILURE)
+        ("parent", np.int64),  # the transaction that it is in, NONE for the outermost one
+        ("branch", np.int64),  # SUCCESS or FAILURE of its parent
+        ("depth", np.int64),
+        ("outcome", np.int64),  # of a transaction: 1 as long as all comparisons hold
+        ("active", np.int64),  # whether it is to be done
+        ("left", np.int64),  # of a transaction: operations that each one nested in it may have
+        ("numbers", np.int64, (4,)),  # of a transaction: how many comparisons (1), operations (2, 3: SUCCESS, FAILURE)
         ("key_at", np.int64),
         ("key_bytes", np.int64),
         ("end_at", np.int64),
@@ -218,8 +235,8 @@ WATCHER = np.dtype(
         ("watch_id", np.int64),
         ("state", np.int64),  # layout.ASLEEP, LATE or TAKEN
         ("subject", np.int64),  # the SUBJECT of a watcher of one key, NONE for one of a range
-        ("key", np.uint32),  # reference of the key of a range; end of the range
-        ("range_end", np.uint32),
+        ("key", np.int64),  # reference of the key of a range; end of the range
+        ("range_end", np.int64),
         ("key_bytes", np.int64),
         ("end_bytes", np.int64),
         ("next_revision", np.int64),  # all events before it are sent or of no interest
@@ -233,10 +250,10 @@ WATCHER = np.dtype(
         ("fragment", np.int64),
         ("filters", np.int64),  # bit 0: no puts, bit 1: no deletes
         ("owes_progress", np.int64),  # its stream's progress answer waits for it
-        ("previous", np.int32),  # watcher: in the list of sleepers or the queue of late ones
-        ("next", np.int32),
-        ("stream_previous", np.int32),  # watcher: in its stream's list
-        ("stream_next", np.int32),
+        ("previous", np.int64),  # watcher: in the list of sleepers or the queue of late ones
+        ("next", np.int64),
+        ("stream_previous", np.int64),  # watcher: in its stream's list
+        ("stream_next", np.int64),
     ],
     align=True,
 )
@@ -257,17 +274,17 @@ STREAM = np.dtype(
 SUBJECT = np.dtype(
     [
         ("hash", np.int64),
-        ("key", np.uint32),  # reference of its bytes
+        ("key", np.int64),  # reference of its bytes
         ("key_bytes", np.int64),
         ("watchers", np.int64),
         ("last_revision", np.int64),  # of the newest event
         ("burst_revision", np.int64),  # of the first event since all sleepers had everything
         ("queued", np.int64),
         ("queue_next", np.int64),
-        ("first", np.int32),  # watcher: sleepers, in order of the revision up to which they have everything
-        ("last", np.int32),
-        ("next", np.int32),  # subject: next in its bucket, or next free one
-        ("bucket", np.int32),  # 1 + subject: first of this bucket, 0: none
+        ("first", np.int64),  # watcher: sleepers, in order of the revision up to which they have everything
+        ("last", np.int64),
+        ("next", np.int64),  # subject: next in its bucket, or next free one
+        ("bucket", np.int64),  # 1 + subject: first of this bucket, 0: none
     ],
     align=True,
 )
@@ -299,6 +316,10 @@ class Store(NamedTuple):
     subjects: npt.NDArray[np.void]
     alarms: npt.NDArray[np.void]
     """ALARM[ALARMS_MAX]"""
+    lease_copy: npt.NDArray[np.int64]
+    """Id and ttl of each lease when a snapshot began."""
+    alarm_copy: npt.NDArray[np.void]
+    """ALARM[ALARMS_MAX] when a snapshot began."""
     query: npt.NDArray[np.void]
     """QUERY[1]"""
     ops: npt.NDArray[np.void]
@@ -344,6 +365,8 @@ def new_store(
         streams=reserve(STREAM, streams_max),
         subjects=reserve(SUBJECT, _power_of_two(watchers_max)),
         alarms=np.zeros(ALARMS_MAX, ALARM),
+        lease_copy=reserve(np.int64, 2 * _power_of_two(leases_max)),
+        alarm_copy=np.zeros(ALARMS_MAX, ALARM),
         query=np.zeros(1, QUERY),
         ops=reserve(TXN_OP, operations_max),
         found=reserve(np.uint32, 2 * keys_max),

@@ -4,7 +4,17 @@ from typing import Any
 
 from kvbench.jit import kernel
 from kvbench.rt.buffer import compare
-from kvbench.store.layout import create_of, key_at, key_bytes, key_of, mod_of, number_of, value_at, value_bytes
+from kvbench.store.layout import (
+    create_of,
+    key_at,
+    key_bytes,
+    key_of,
+    mod_of,
+    number_of,
+    reference_at,
+    value_at,
+    value_bytes,
+)
 
 BY_KEY, BY_VERSION, BY_CREATE, BY_MOD, BY_VALUE = 0, 1, 2, 3, 4
 """What versions are ordered by; the first five are a RangeRequest's."""
@@ -63,7 +73,7 @@ def _merge(store: Any, at: int, left: int, right: int, to: int, target: int, des
     while at < left_end or other < right_end:
         take_left = other == right_end
         if not take_left and at < left_end:
-            order = _order(arena, int(found[at]), int(found[other]), target)
+            order = _order(arena, reference_at(found, at), reference_at(found, other), target)
             take_left = order >= 0 if descending else order <= 0
         if take_left:
             found[to] = found[at]

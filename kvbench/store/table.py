@@ -9,7 +9,7 @@ from typing import Any
 from kvbench.jit import kernel
 from kvbench.rt.buffer import load_le32, store_le32
 from kvbench.rt.hash import hash_bytes
-from kvbench.store.layout import is_key, key_at, key_bytes
+from kvbench.store.layout import is_key, key_at, key_bytes, reference_at
 from kvbench.store.records import UNIT_BYTES
 
 NEXT = 4
@@ -35,7 +35,7 @@ def _bucket_of(state: Any, code: int) -> int:
 def find(store: Any, code: int, buf: Any, at: int, size: int) -> int:
     """The key ``buf[at : at + size]`` whose hash is ``code``, 0 when there is none."""
     arena = store.arena
-    key = int(store.buckets[_bucket_of(store.state[0], code)])
+    key = reference_at(store.buckets, _bucket_of(store.state[0], code))
     while key != 0 and not is_key(arena, key, buf, at, size):
         key = load_le32(arena, key * UNIT_BYTES + NEXT)
     return key
@@ -46,7 +46,7 @@ def insert(store: Any, code: int, key: int) -> None:
     """Add a key that is not there yet."""
     state, arena, buckets = store.state[0], store.arena, store.buckets
     bucket = _bucket_of(state, code)
-    store_le32(arena, key * UNIT_BYTES + NEXT, int(buckets[bucket]))
+    store_le32(arena, key * UNIT_BYTES + NEXT, reference_at(buckets, bucket))
     buckets[bucket] = key
     state["entries"] += 1
     used = int(state["level_buckets"]) + int(state["split"])
@@ -60,7 +60,7 @@ def _split(store: Any) -> None:
     state, arena, buckets = store.state[0], store.arena, store.buckets
     low = int(state["split"])
     size = int(state["level_buckets"])
-    key = int(buckets[low])
+    key = reference_at(buckets, low)
     here = there = 0
     while key != 0:
         link = key * UNIT_BYTES + NEXT
@@ -86,7 +86,7 @@ def remove(store: Any, code: int, key: int) -> None:
     state, arena, buckets = store.state[0], store.arena, store.buckets
     bucket = _bucket_of(state, code)
     following = load_le32(arena, key * UNIT_BYTES + NEXT)
-    at = int(buckets[bucket])
+    at = reference_at(buckets, bucket)
     state["entries"] -= 1
     if at == key:
         buckets[bucket] = following

@@ -14,7 +14,7 @@ from kvbench.store.key_values import (
     write_key_value,
 )
 from kvbench.store.layout import is_deleted as key_is_deleted
-from kvbench.store.layout import key_of, lease_of, newest_of, value_at, value_bytes
+from kvbench.store.layout import key_of, lease_of, newest_of, reference_at, value_at, value_bytes
 from kvbench.store.records import NO_ROOM, NONE, OUT_OF_MEMORY
 from kvbench.wire.etcd_requests import DELETE_BYTES, DELETE_NUMBERS, PUT_BYTES, PUT_NUMBERS
 from kvbench.wire.protobuf import (
@@ -134,7 +134,7 @@ def delete_range(store: Any, buf: Any, out: Any, to: int, limit: int, inner: boo
     if not changes.has_room(store, int(query["found"]) * TOMBSTONE_BYTES):
         return OUT_OF_MEMORY
     for position in range(query["found"]):
-        code = changes.delete(store, key_of(arena, int(store.found[position])))
+        code = changes.delete(store, key_of(arena, reference_at(store.found, position)))
         if code < 0:
             return code
     return write_delete_response(store, state["fields"][DELETE_PREV_KV] != 0, out, to, limit, inner)
@@ -148,14 +148,14 @@ def write_delete_response(store: Any, with_previous: bool, out: Any, to: int, li
     size = header_bytes(store, now) + varint_field_bytes(count)
     if with_previous:
         for position in range(count):
-            size += message_field_bytes(key_value_bytes(arena, int(found[position]), 0))
+            size += message_field_bytes(key_value_bytes(arena, reference_at(found, position), 0))
     if size > limit - to:
         return NO_ROOM
     to = write_inner_header(out, to, now) if inner else write_header(store, out, to, now)
     to = write_varint_field(out, to, DELETED, count)
     if with_previous:
         for position in range(count):
-            version = int(found[position])
+            version = reference_at(found, position)
             to = write_length(out, to, PREVIOUS_KVS, key_value_bytes(arena, version, 0))
             to = write_key_value(arena, version, 0, out, to)
     return to
