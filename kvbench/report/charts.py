@@ -20,6 +20,8 @@ from kvbench.stats import histograms, percentiles
 
 OPERATIONS_MAX = 4
 PANELS_MAX = 8
+POINTS_MARKED_MAX = 90
+"""Points that are told apart; a phase of one second is one point and has no line."""
 MS = 1e6
 MIB = float(1 << 20)
 RESOURCE_AXES = ("resident memory (MiB)", "CPU (cores)", "disk writes (MiB/s)")
@@ -45,7 +47,8 @@ def throughput(view: ReportView) -> Figure | None:
     for target, run in _runs(view):
         times, values = views.throughput_series(run, "completed")
         top.append(float(np.nanmax(values, initial=0.0)))
-        axes[0][0].plot(times, values, color=target.colour, alpha=style.opacity(view))
+        marker = "." if np.isfinite(values).sum() <= POINTS_MARKED_MAX else None
+        axes[0][0].plot(times, values, color=target.colour, alpha=style.opacity(view), marker=marker, markersize=4)
         style.draw_marks(axes[0][0], target, run, named=True)
         if any(phase.entry["loop"] == "open" for phase in run.phases):
             times, offered = views.throughput_series(run, "offered")
@@ -54,7 +57,9 @@ def throughput(view: ReportView) -> Figure | None:
             extra = [Line2D([], [], color="#444444", linestyle=(0, (4, 2)), linewidth=1.0, label="offered load")]
         if failed:
             times, errors = views.throughput_series(run, "errors")
-            axes[1][0].plot(times, errors, color=target.colour, alpha=style.opacity(view))
+            axes[1][0].plot(
+                times, errors, color=target.colour, alpha=style.opacity(view), marker=marker, markersize=4
+            )
     _finish_throughput(axes, view, max(top), failed)
     style.legend_of_targets(figure, view, extra)
     return figure
@@ -99,7 +104,7 @@ def _response_panel(panel: Axes, view: ReportView, operation: str, name: str, fi
     drawn: list[float] = []
     for target, run in _runs(view):
         times, values = views.time_series(run, operation, schema.time_column("response", name))
-        marker = "." if np.isfinite(values).sum() <= 90 else None
+        marker = "." if np.isfinite(values).sum() <= POINTS_MARKED_MAX else None
         panel.plot(times, values / MS, color=target.colour, alpha=style.opacity(view), marker=marker, markersize=4)
         drawn += (values[np.isfinite(values)] / MS).tolist()
         style.draw_marks(panel, target, run, named=first)

@@ -55,5 +55,5 @@ def percentile_ms(distribution: Mapping[str, Any], name: str) -> str:
     """A percentile of a summary in ms; with "?" when too few values lie beyond it, or a dash when there are none."""
     if not distribution["count"]:
         return MISSING
-    doubt = " ?" if name in distribution["insufficient"] else ""
+    doubt = "\N{NO-BREAK SPACE}?" if name in distribution["insufficient"] else ""
     return milliseconds(float(distribution[name])) + doubt

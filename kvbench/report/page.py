@@ -161,12 +161,13 @@ def comparisons_of(view: ReportView) -> list[Comparison]:
     if (len(view.targets) < 2 and view.repeats < 2) or not view.operations:
         return []
     operation, phase = view.operations[0], view.phase_names[-1]
+    where = f", {phase}" if len(view.phase_names) > 1 else ""
     figures = (
-        (f"{operation}: throughput (requests / s)", "throughput", numbers.count),
-        (f"{operation}: response time p50 (ms)", "p50", numbers.milliseconds),
-        (f"{operation}: response time p99 (ms)", "p99", numbers.milliseconds),
-        ("client CPU per request (µs)", "cpu", lambda value: numbers.significant(value / 1e3)),
-        ("memory of all members, RSS max", "memory", numbers.size),
+        (f"{operation}{where}: throughput (requests / s)", "throughput", numbers.count),
+        (f"{operation}{where}: response time p50 (ms)", "p50", numbers.milliseconds),
+        (f"{operation}{where}: response time p99 (ms)", "p99", numbers.milliseconds),
+        (f"client CPU per request{where} (µs)", "cpu", lambda value: numbers.significant(value / 1e3)),
+        (f"memory of all members, RSS max{where}", "memory", numbers.size),
     )
     same_keys = _hold_same_keys(view, phase)
     found: list[Comparison] = []

@@ -37,8 +37,7 @@ class PhaseView:
     @property
     def seconds(self) -> int:
         """Seconds to draw: the last one, which is partial, would look like a fall."""
-        whole = self.result.duration_ns // SECOND_NS
-        return int(whole) if whole >= 2 else len(self.result.completed)
+        return max(1, int(self.result.duration_ns // SECOND_NS))
 
 
 @dataclass(frozen=True)
@@ -191,31 +190,36 @@ def time_series(run: RunView, operation: str, column: str) -> tuple[Floats, Floa
         series = np.full(phase.seconds, np.nan)
         inside = rows[rows["second"] < phase.seconds]
         series[inside["second"].to_numpy(dtype=np.int64)] = inside[column].to_numpy(dtype=np.float64, na_value=np.nan)
-        times.append(_seconds_axis(phase))
+        times.append(_seconds_axis(phase, phase.seconds))
         values += [series, np.array([np.nan])]
     return np.concatenate(times), np.concatenate(values)
 
 
-def _seconds_axis(phase: PhaseView) -> Floats:
+def _seconds_axis(phase: PhaseView, seconds: int) -> Floats:
     """The middle of each of a phase's seconds, and its end, where lines break."""
-    axis = phase.start_s + np.arange(phase.seconds + 1, dtype=np.float64)
+    axis = phase.start_s + np.arange(seconds + 1, dtype=np.float64)
     axis[:-1] += 0.5
     return axis
 
 
 def throughput_series(run: RunView, column: str) -> tuple[Floats, Floats]:
-    """(seconds, requests per second summed over operations); a second without any counts 0."""
+    """(seconds, requests per second summed over operations); a second without any counts 0.
+
+    Errors of the last, partial second are there too: it is at a phase's end that time-outs are counted.
+    """
     times: list[Floats] = []
     values: list[Floats] = []
     for phase in run.phases:
-        counts = np.zeros(phase.seconds)
         if column == "errors":
             known = phase.result.errors.sum(axis=(1, 2))
+            seconds = max(phase.seconds, len(known))
         else:
             known = getattr(phase.result, column).sum(axis=1)
-        count = min(phase.seconds, len(known))
+            seconds = phase.seconds
+        counts = np.zeros(seconds)
+        count = min(seconds, len(known))
         counts[:count] = known[:count]
-        times.append(_seconds_axis(phase))
+        times.append(_seconds_axis(phase, seconds))
         values += [counts, np.array([np.nan])]
     return np.concatenate(times), np.concatenate(values)
 

@@ -37,5 +37,5 @@ def test_what_is_not_known_is_a_dash() -> None:
 def test_percentiles_with_few_values_beyond_them_are_doubted() -> None:
     known = {"count": 5000, "p99": 2_500_000, "p999": 9_000_000, "insufficient": ["p999"]}
     assert numbers.percentile_ms(known, "p99") == "2.50"
-    assert numbers.percentile_ms(known, "p999") == "9.00 ?"
+    assert numbers.percentile_ms(known, "p999") == "9.00\N{NO-BREAK SPACE}?"
     assert numbers.percentile_ms({**known, "count": 0}, "p99") == numbers.MISSING

