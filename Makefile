@@ -2,6 +2,7 @@
 # make test    everything: lint, all tests compiled, unit tests interpreted (with coverage) and with bounds checks
 # make unit    the tests that need no servers, compiled
 # make bench   figures of single kernels, and the load engine's own ceiling
+# make kernels how long a machine that never ran kvbench spends on compiling, by group of kernels
 # make lint    ruff, mypy, import contracts
 # make readme  write the README's tables anew, from the code
 # make clean   remove what these made (not the cache of servers and compiled kernels: $KVBENCH_CACHE, ~/.cache/kvbench)
@@ -11,7 +12,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit bench lint readme clean servers test-groups test-compiled test-interpreted test-bounds
+.PHONY: help demo test unit bench kernels lint readme clean servers test-groups test-compiled test-interpreted test-bounds
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -84,6 +85,7 @@ unit: $(VENV)/.test-packages
 	$(call timed,unit tests compiled,$(UNIT_TESTS))
 
 test-compiled: $(VENV)/.test-packages
+	$(call timed,kernels compiled,$(BIN)/python -m kvbench.compiling)
 	$(call timed,all tests compiled,$(ALL_TESTS))
 
 test-interpreted: $(VENV)/.test-packages
@@ -91,6 +93,9 @@ test-interpreted: $(VENV)/.test-packages
 
 test-bounds: $(VENV)/.test-packages
 	$(call timed,unit tests with bounds checks,NUMBA_BOUNDSCHECK=1 $(UNIT_TESTS) $(NO_KERNELS:%=--ignore=tests/%))
+
+kernels: $(VENV)/.run-packages
+	@$(BIN)/python -m kvbench.compiling --fresh
 
 bench: $(VENV)/.test-packages
 	$(BIN)/python -m pytest -q tests/bench --benchmark-enable --benchmark-only
