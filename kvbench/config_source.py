@@ -74,7 +74,7 @@ def _with_positions(names: tuple[str, ...], arrays: Mapping[KeyPath, int]) -> Ke
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """", did you mean ...?" where a name is near enough, else the list of all names."""
+    """ ", did you mean ...?" where a name is near enough, else the list of all names."""
     known = list(names)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.55)
     if close:

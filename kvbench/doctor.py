@@ -296,5 +296,3 @@ def quantile(values: Sequence[float], share: float) -> float:
 def size(count: int) -> str:
     """Bytes in GiB or MiB."""
     return f"{count / (1 << 30):.1f} GiB" if count >= 1 << 30 else f"{count / (1 << 20):.0f} MiB"
-
-

@@ -49,9 +49,7 @@ def _field(name: str, kind: str, unit: str, meaning: str) -> pa.Field:
     import pyarrow as pa
 
     types = {"string": pa.string(), "map<string, float64>": pa.map_(pa.string(), pa.float64())}
-    return pa.field(
-        name, types.get(kind) or pa.type_for_alias(kind), metadata={"unit": unit, "meaning": meaning}
-    )
+    return pa.field(name, types.get(kind) or pa.type_for_alias(kind), metadata={"unit": unit, "meaning": meaning})
 
 
 def _interval_columns(result: PhaseResult, codes: np.ndarray[Any, Any]) -> dict[str, Any]:

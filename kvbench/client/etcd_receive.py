@@ -231,9 +231,7 @@ def read_event(shared: Any, buf: Any, at: int, end: int, outcomes: Any, count: i
 
 
 @kernel
-def on_message(
-    link: Any, shared: Any, place: int, buf: Any, at: int, end: int, outcomes: Any, count: int
-) -> int:
+def on_message(link: Any, shared: Any, place: int, buf: Any, at: int, end: int, outcomes: Any, count: int) -> int:
     """A complete message of a call. Returns the new count."""
     call = link["calls"][place]
     kind = int(call["kind"])
@@ -295,9 +293,7 @@ def on_end(link: Any, shared: Any, arena: Any, tx: Any, outcomes: Any, count: in
 
 
 @kernel
-def on_data(
-    link: Any, shared: Any, arena: Any, rx: Any, tx: Any, at: int, end: int, outcomes: Any, count: int
-) -> int:
+def on_data(link: Any, shared: Any, arena: Any, rx: Any, tx: Any, at: int, end: int, outcomes: Any, count: int) -> int:
     """The bytes ``rx[at:end]`` of the body of the stream in the event. Returns the new count.
 
     Stops at a watch's message that has no space for its events; the link's ``held_`` fields and the event's ``rx_at``

@@ -152,4 +152,3 @@ def last_error(client: EtcdClient) -> tuple[int, str]:
     shared = client.shared[0]
     text = bytes(shared["error_text"][: int(shared["error_bytes"])])
     return int(shared["error_status"]), text.decode(errors="replace")
-

@@ -67,9 +67,7 @@ OPERATIONS: dict[Kind, dict[str, Entry]] = {
     },
     Kind.DELETE: {
         "etcd": Entry("`KV.DeleteRange` of one key", f"{_ORDERED} A missing key counts as deleted, and as missing."),
-        "zookeeper": Entry(
-            "`delete` of any version", f"{_ORDERED} A missing node counts as deleted, and as missing."
-        ),
+        "zookeeper": Entry("`delete` of any version", f"{_ORDERED} A missing node counts as deleted, and as missing."),
     },
     Kind.CAS: {
         "etcd": Entry(

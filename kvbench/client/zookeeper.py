@@ -146,9 +146,7 @@ def receive(client: Any, net: Any, connection: int, now: int, outcomes: Any, cou
 
 
 @kernel
-def receive_large(
-    client: Any, net: Any, connection: int, at: int, size: int, outcomes: Any, count: int
-) -> int:
+def receive_large(client: Any, net: Any, connection: int, at: int, size: int, outcomes: Any, count: int) -> int:
     """The beginning of an answer that the read buffer cannot hold: its request ends, the rest will be skipped."""
     state = client.sessions[connection]
     if state["phase"] != ATTACHED:

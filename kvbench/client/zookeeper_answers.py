@@ -62,9 +62,7 @@ def create_answered(known: Any, reply: Any, entry: Any, outcomes: Any, count: in
 
 
 @kernel
-def set_answered(
-    known: Any, rx: Any, reply: Any, entry: Any, at: int, end: int, outcomes: Any, count: int
-) -> int:
+def set_answered(known: Any, rx: Any, reply: Any, entry: Any, at: int, end: int, outcomes: Any, count: int) -> int:
     """setData: of a put or a compare-and-swap."""
     error = int(reply["error"])
     slot, kind, step = int(entry["slot"]), int(entry["kind"]), int(entry["step"])
@@ -84,9 +82,7 @@ def set_answered(
 
 
 @kernel
-def get_answered(
-    known: Any, rx: Any, reply: Any, entry: Any, at: int, end: int, outcomes: Any, count: int
-) -> int:
+def get_answered(known: Any, rx: Any, reply: Any, entry: Any, at: int, end: int, outcomes: Any, count: int) -> int:
     """getData: of a get, or the first step of a compare-and-swap or read-modify-write."""
     error = int(reply["error"])
     slot, kind = int(entry["slot"]), int(entry["kind"])

@@ -132,9 +132,7 @@ def learn(known: Any, operations: Any, count: int, step: int) -> None:
 
 
 @kernel
-def submit_multi(
-    client: Any, net: Any, connection: int, slot: int, operations: Any, count: int, payload: Any
-) -> int:
+def submit_multi(client: Any, net: Any, connection: int, slot: int, operations: Any, count: int, payload: Any) -> int:
     """A TXN and its members as one multi: 1 accepted, 0 blocked, negative: -ErrorCode.
 
     The nodes that it creates are taken to exist from now on, until it is tried again.

@@ -50,9 +50,7 @@ class Admin(Protocol):
     def prepare_prefix(self, prefix: str) -> tuple[str, ...]:
         """Create what must stand before keys can (ZooKeeper: the parent znodes). Returns what was created here."""
 
-    def delete_prefix(
-        self, prefix: str, progress: DeleteProgress | None = None, created: Sequence[str] = ()
-    ) -> int:
+    def delete_prefix(self, prefix: str, progress: DeleteProgress | None = None, created: Sequence[str] = ()) -> int:
         """Delete all keys that begin with ``prefix``, in batches, and then ``created`` if nothing is left below.
 
         Returns how many keys were deleted. Raises ValueError for an empty prefix.
@@ -77,9 +75,7 @@ class Admin(Protocol):
         """Close the connections; safe to call twice."""
 
 
-def connect(
-    kind: str, addresses: Sequence[str], credentials: Credentials = NOBODY, timeout_s: float = 5.0
-) -> Admin:
+def connect(kind: str, addresses: Sequence[str], credentials: Credentials = NOBODY, timeout_s: float = 5.0) -> Admin:
     """The rare calls of a target. ``kind``: "etcd", "raft" (which speaks etcd's API) or "zookeeper".
 
     Raises AdminError when credentials cannot be used. Nothing is sent until the first call.

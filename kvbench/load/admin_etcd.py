@@ -91,9 +91,7 @@ class EtcdAdmin:
         """etcd's keys need no parents."""
         return ()
 
-    def delete_prefix(
-        self, prefix: str, progress: DeleteProgress | None = None, created: Sequence[str] = ()
-    ) -> int:
+    def delete_prefix(self, prefix: str, progress: DeleteProgress | None = None, created: Sequence[str] = ()) -> int:
         """Delete all keys that begin with ``prefix``, DELETE_BATCH at a time. Raises ValueError for an empty prefix."""
         if not prefix:
             raise ValueError("an empty prefix would delete everything; give the prefix of kvbench's keys")

@@ -169,9 +169,7 @@ class ZooKeeperAdmin:
 
         return self._try(f"creating {parent}", create)
 
-    def delete_prefix(
-        self, prefix: str, progress: DeleteProgress | None = None, created: Sequence[str] = ()
-    ) -> int:
+    def delete_prefix(self, prefix: str, progress: DeleteProgress | None = None, created: Sequence[str] = ()) -> int:
         """Delete what lies under the prefix, then ``created``, deepest first, as far as nothing is left below them."""
         if not prefix.strip("/"):
             raise ValueError("an empty prefix would delete everything; give the prefix of kvbench's keys")

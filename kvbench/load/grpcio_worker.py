@@ -116,9 +116,7 @@ class Worker:
         finally:
             await self._close()
 
-    async def _open(
-        self, plan: Plan, credentials: Credentials, addresses: list[str], number: int, shares: int
-    ) -> None:
+    async def _open(self, plan: Plan, credentials: Credentials, addresses: list[str], number: int, shares: int) -> None:
         from kvbench.load.grpcio_session import Session
         from kvbench.load.grpcio_share import Share
         from kvbench.load.grpcio_timer import Timer

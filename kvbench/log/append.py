@@ -44,6 +44,12 @@ def oldest_kept(log: Any) -> int:
     """The position from which on bytes in memory must stay: not durable yet, or of an entry not released."""
     state = log.state[0]
     kept = int(state["synced"])
+    number = int(state["segment_number"])
+    newest = number
+    while number > 1 and kept < int(log.segments[number % len(log.segments)]["begin"]):
+        number -= 1
+    if number < newest and kept == int(log.segments[number % len(log.segments)]["end"]):
+        kept = int(log.segments[(number + 1) % len(log.segments)]["begin"])
     index = max(min(int(state["released"]), int(state["durable_index"])) + 1, int(state["memory_first"]))
     if index <= int(state["last_index"]):
         kept = min(kept, int(log.places[index % len(log.places)]["position"]))

@@ -115,8 +115,6 @@ def restart(log: Any, index: int, term: int) -> int:
     number = int(state["segment_number"])
     if int(state["synced"]) < int(state["position"]) or number + 1 - int(state["segment_first"]) >= len(log.segments):
         return NO_ROOM
-    last = log.segments[number % len(log.segments)]
-    state["synced"] = int(last["begin"]) + int(last["bytes"])
     forget(log, index, term)
     open_segment(log, term)
     return 0

@@ -121,12 +121,7 @@ def _memory(member: Mapping[str, Any]) -> str:
 
 def limits_of(view: ReportView) -> list[Limit]:
     """What limited each run, and what to know before believing its numbers."""
-    return [
-        _limit(view, target, run, phase)
-        for target in view.targets
-        for run in target.runs
-        for phase in run.phases
-    ]
+    return [_limit(view, target, run, phase) for target in view.targets for run in target.runs for phase in run.phases]
 
 
 def _limit(view: ReportView, target: TargetView, run: RunView, phase: PhaseView) -> Limit:

@@ -232,9 +232,7 @@ def member_names(run: RunView) -> list[str]:
 
 def member_series(run: RunView, member: str, column: str) -> tuple[Floats, Floats]:
     """(seconds since the first measured phase, readings) of a member; samples without a reading are left out."""
-    rows = [
-        row for row in run.artifact.resource_rows if row["member"] == member and row.get(column) is not None
-    ]
+    rows = [row for row in run.artifact.resource_rows if row["member"] == member and row.get(column) is not None]
     times = np.array([(int(row["t_ns"]) - run.start_ns) / SECOND_NS for row in rows], dtype=np.float64)
     return times, np.array([float(row[column]) for row in rows], dtype=np.float64)
 

@@ -11,7 +11,7 @@ from kvbench.node.records import Buffer, DiskKind, File, Queue
 from kvbench.rt import atomics
 from kvbench.server import disk_queue
 from kvbench.server.disk_queue import BROKEN, FILES_OPEN, STOP, STOPPED, STRICT, TAIL, DiskQueue, Why, answer, wake_loop
-from kvbench.server.folder import Folder, sync_folder, write_zeros, written_aside
+from kvbench.server.folder import Folder, allocate, sync_folder, write_zeros, written_aside
 
 LOG, FILES, SNAPSHOT = int(Queue.LOG), int(Queue.FILES), int(Queue.SNAPSHOT)
 PARTS = (File.OWN_SNAPSHOT, File.FOREIGN_SNAPSHOT)
@@ -149,6 +149,7 @@ class Disk:
         self._close_file(queue, file, number)
         if kind == DiskKind.CREATE:
             with written_aside(path, sync) as fd:
+                allocate(fd, int(command["bytes"]))
                 write_zeros(fd, 0, int(command["bytes"]), sync)
         elif kind == DiskKind.RENAME:
             target = self.folder.path(int(command["to_file"]), int(command["to_number"]))

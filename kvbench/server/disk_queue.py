@@ -179,9 +179,11 @@ def find_file(queue: Any, file: int, number: int) -> int:
 def sync(queue: Any, fd: int) -> int:
     """fdatasync, timed: 0 or -errno."""
     start = monotonic_ns(queue.clock)
-    code = 0
-    if libc.fdatasync(fd) < 0:
-        code = -libc.errno()
+    code = -libc.EINTR
+    while code == -libc.EINTR:
+        code = 0
+        if libc.fdatasync(fd) < 0:
+            code = -libc.errno()
     spent = monotonic_ns(queue.clock) - start
     queue.marks[SYNCS] += 1
     queue.marks[SYNC_NS] += spent

@@ -9,6 +9,7 @@ snapshot/INDEX.snap  snapshots; own.part and foreign.part while one is written o
 ```
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -33,9 +34,10 @@ SNAPSHOT_FRAME_BYTES_MAX = 1 << 20
 """Longest frame of a snapshot that is believed."""
 TORN_COPIES_MAX = 16
 """How many copies of what was cut off are kept; the oldest go first."""
-ZEROS = bytes(1 << 20)
-SYNC_EVERY_BYTES = 8 << 20
-"""Zeros are synced in pieces, so that the log's own syncs beside them do not wait for a whole segment."""
+ZEROS = bytes(256 << 10)
+"""Zeros are written and synced in pieces of this size: the log's own syncs wait for what lies before them in the disk's
+queue."""
+READ_BYTES = 1 << 20
 _SEGMENT = re.compile(r"(\d{10})\.log")
 _SNAPSHOT = re.compile(r"(\d{20})\.snap")
 
@@ -92,16 +94,24 @@ def write_at(fd: int, data: bytes, offset: int) -> None:
 
 def write_zeros(fd: int, offset: int, end: int, sync: bool) -> None:
     """Zeros from ``offset`` to ``end``, durable with ``sync``."""
-    unsynced = 0
     while offset < end:
         size = min(len(ZEROS), end - offset)
         write_at(fd, ZEROS[:size], offset)
-        offset, unsynced = offset + size, unsynced + size
-        if sync and unsynced >= SYNC_EVERY_BYTES:
+        offset += size
+        if sync:
             os.fdatasync(fd)
-            unsynced = 0
-    if sync:
-        os.fsync(fd)
+
+
+def allocate(fd: int, size: int) -> None:
+    """Have a new file's space set aside at once, where the file system can. Raises OSError, at once when it is full.
+
+    It is written all the same: space that was never written costs each later sync an entry in the journal.
+    """
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
 
 
 @contextmanager
@@ -347,7 +357,7 @@ class Folder:
 
 def _read_stream(file: Any, stream: Any, size: int) -> tuple[int, int]:
     """Read a snapshot from a file of ``size`` bytes: (0 or a LogDamage, offset reached)."""
-    buf = np.zeros(min(size, SNAPSHOT_FRAME_BYTES_MAX + len(ZEROS)) + 1, np.uint8)
+    buf = np.zeros(min(size, SNAPSHOT_FRAME_BYTES_MAX + READ_BYTES) + 1, np.uint8)
     view = buf.data
     at = end = offset = 0
     started = False

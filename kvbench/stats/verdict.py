@@ -53,9 +53,7 @@ def of_phase(result: PhaseResult, open_loop: bool) -> Verdict:
     if waited is None:
         return Verdict(UNKNOWN, "no load thread's use of time was recorded, so the generator cannot be ruled out")
     if waited < BLOCKED_SHARE_MIN:
-        return Verdict(
-            GENERATOR_BOUND, f"a load thread waited for the server only {100 * waited:.1f} % of its time"
-        )
+        return Verdict(GENERATOR_BOUND, f"a load thread waited for the server only {100 * waited:.1f} % of its time")
     if not open_loop:
         return Verdict(SERVER_BOUND, f"each load thread waited for the server {100 * waited:.0f} % of its time or more")
     lacking = _what_pace_lacks(result)

@@ -249,7 +249,15 @@ def record_bytes(arena: Any, version: int) -> int:
 
 @kernel
 def write_version_head(
-    arena: Any, version: int, key: int, mod: int, flags: int, previous: int, create: int, number: int, lease_id: int,
+    arena: Any,
+    version: int,
+    key: int,
+    mod: int,
+    flags: int,
+    previous: int,
+    create: int,
+    number: int,
+    lease_id: int,
     size: int,
 ) -> int:
     """Fill a new version's record but for its value. Returns where that belongs."""

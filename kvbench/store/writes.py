@@ -120,9 +120,7 @@ def read_delete(store: Any, buf: Any, at: int, end: int) -> int:
     if read_message(buf, at, end, DELETE_NUMBERS, DELETE_BYTES, fields) < 0:
         return BAD_REQUEST
     starts, ends = STARTS, ENDS
-    queries.set_extent(
-        store.query[0], buf, fields[starts + 1], fields[ends + 1], fields[starts + 2], fields[ends + 2]
-    )
+    queries.set_extent(store.query[0], buf, fields[starts + 1], fields[ends + 1], fields[starts + 2], fields[ends + 2])
     return 0
 
 

@@ -219,9 +219,7 @@ def _is_idle(h2: Any, stream: int) -> bool:
 
 
 @kernel
-def _data(
-    h2: Any, rx: Any, body: int, size: int, flags: int, stream: int, tx: Any, event: Any
-) -> int:
+def _data(h2: Any, rx: Any, body: int, size: int, flags: int, stream: int, tx: Any, event: Any) -> int:
     """A DATA frame: windows, padding, the stream's state."""
     if stream == 0:
         return BAD_STREAM_ID
@@ -377,9 +375,7 @@ def _accept_stream(h2: Any, stream: int, tx: Any, event: Any) -> int:
 
 
 @kernel
-def _control(
-    h2: Any, rx: Any, body: int, size: int, kind: int, flags: int, stream: int, tx: Any, event: Any
-) -> int:
+def _control(h2: Any, rx: Any, body: int, size: int, kind: int, flags: int, stream: int, tx: Any, event: Any) -> int:
     """Every frame but DATA, HEADERS and CONTINUATION. Unknown types are ignored (section 4.1)."""
     if kind == SETTINGS:
         return _settings(h2, rx, body, size, flags, stream, tx, event)
@@ -440,9 +436,7 @@ def _rst_stream(h2: Any, rx: Any, body: int, size: int, stream: int, event: Any)
 
 
 @kernel
-def _window_update(
-    h2: Any, rx: Any, body: int, size: int, stream: int, tx: Any, event: Any
-) -> int:
+def _window_update(h2: Any, rx: Any, body: int, size: int, stream: int, tx: Any, event: Any) -> int:
     """WINDOW_UPDATE for the connection or a stream."""
     if size != 4:
         return BAD_FRAME_SIZE
@@ -465,9 +459,7 @@ def _window_update(
 
 
 @kernel
-def _settings(
-    h2: Any, rx: Any, body: int, size: int, flags: int, stream: int, tx: Any, event: Any
-) -> int:
+def _settings(h2: Any, rx: Any, body: int, size: int, flags: int, stream: int, tx: Any, event: Any) -> int:
     """SETTINGS: apply each in order and acknowledge, or take note that ours are in force."""
     if stream != 0:
         return BAD_STREAM_ID

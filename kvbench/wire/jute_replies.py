@@ -85,9 +85,7 @@ STAT_PZXID_AT = 60
 
 
 @kernel
-def put_connect_response(
-    out: Any, at: int, timeout_ms: int, session_id: int, password: Any, password_at: int
-) -> int:
+def put_connect_response(out: Any, at: int, timeout_ms: int, session_id: int, password: Any, password_at: int) -> int:
     """ConnectResponse of a server that is not read-only."""
     store_be32(out, at + 4, 0)
     store_be32(out, at + 8, timeout_ms)
@@ -158,9 +156,7 @@ def put_path_reply(out: Any, at: int, xid: int, zxid: int, path: Any, path_at: i
 
 
 @kernel
-def put_data_reply(
-    out: Any, at: int, xid: int, zxid: int, data: Any, data_at: int, data_bytes: int, stat: Any
-) -> int:
+def put_data_reply(out: Any, at: int, xid: int, zxid: int, data: Any, data_at: int, data_bytes: int, stat: Any) -> int:
     """The reply of getData, and of create2 with a path as data; ``stat`` is a STAT."""
     end = put_reply_header(out, at, xid, zxid, 0)
     end = put_bytes(out, end, data, data_at, data_bytes)

@@ -18,7 +18,8 @@ from kvbench.log.record import record_size
 from kvbench.log.records import SEGMENT_START, Log, LogDamage
 from kvbench.log.replay import Replayed
 from kvbench.log.tail import one_flip_explains
-from tests.log.simulated import Writer, payloads, read_back, recovered, small_log
+from tests.log.simulated import CLUSTER, MEMBER, Writer, payloads, read_back, recovered, small_log
+from tests.naive import log as naive
 from tests.naive.crc32c import crc32c
 
 SEGMENT_BYTES = 1536
@@ -251,6 +252,32 @@ def test_a_lost_sector_of_what_was_durable_is_refused(written: Written) -> None:
         assert how == "refused" or (last and how == "reported")
         how, log, _ = outcome(written, files, 0)
         assert how == "refused" or (last and log is not None and int(log.state[0]["last_index"]) >= len(SIZES) - 2)
+
+
+SCRIBBLES = st.lists(
+    st.tuples(st.integers(1, 4), st.integers(0, SEGMENT_BYTES - 1), st.binary(min_size=1, max_size=40)), max_size=3
+)
+
+
+@settings(deadline=None, derandomize=True, max_examples=400 if JIT_ENABLED else 30)
+@given(SCRIBBLES, st.booleans())
+def test_scribbled_files_are_refused_or_read_as_far_as_they_are_whole(
+    written: Written, scribbles: list[tuple[int, int, bytes]], marked: bool
+) -> None:
+    """Whatever is written over the files: what a log has, a plain reader of its form finds there too."""
+    files = {number: bytearray(content) for number, content in written.files.items()}
+    for number, offset, data in scribbles:
+        data = data[: SEGMENT_BYTES - offset]
+        files[number][offset : offset + len(data)] = data
+    images = {number: bytes(content) for number, content in files.items()}
+    how, log, _ = outcome(written, images, written.position if marked else 0)
+    expected = naive.read(images, CLUSTER, MEMBER)
+    if log is None:
+        assert images != written.files
+        return
+    last = int(log.state[0]["last_index"])
+    assert last == len(expected) and written.is_prefix(log, images, last)
+    assert how != "clean" or last == len(SIZES) or not marked
 
 
 @settings(deadline=None, derandomize=True, max_examples=50)

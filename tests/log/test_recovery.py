@@ -119,6 +119,20 @@ def test_a_snapshot_that_the_log_does_not_lead_to(three_segments: Writer, index:
         recovered(writer.disk.images())
 
 
+def test_a_new_beginning_that_did_not_come_to_the_disk(three_segments: Writer) -> None:
+    """A snapshot was installed and a mark written, then power was lost: nothing that was durable is missing."""
+    log, state = three_segments.log, three_segments.state
+    assert writing.restart(log, 100, 7) == 0
+    marked = int(state["synced"])
+    images = three_segments.disk.images()
+    again, replayed = recovered(images, snapshot_index=100, snapshot_term=7, acknowledged=100, marked=marked)
+    assert (replayed.behind_until, replayed.cuts) == (0, ())
+    assert state_of(again, "first_index", "last_index", "segment_number") == [101, 100, 4]
+    while append.append(log, int(state["last_index"]) + 1, 8, array_of(bytes(500)), 0, 500) == 0:
+        pass
+    assert int(state["position"]) - marked > 8192 - 600, "the gap to the new segment takes no room"
+
+
 def test_another_members_log_is_refused(three_segments: Writer) -> None:
     images = three_segments.disk.images()
     sizes = {"segment_bytes": 4096, "ring_bytes": 8192, "payload_bytes_max": 1024}

@@ -81,3 +81,32 @@ class NaiveLog:
 
     def sync(self) -> None:
         self.synced = self.position
+
+
+def read(segments: dict[int, bytes], cluster: int, member: int) -> dict[int, tuple[int, bytes]]:
+    """Term and payload by index of all records up to the first that is not whole, in files that were kept from 1 on."""
+    entries: dict[int, tuple[int, bytes]] = {}
+    previous = 0
+    for number in sorted(segments):
+        data, offset = segments[number], 0
+        seed = crc32c(struct.pack("<qqq", cluster, member, number))
+        while True:
+            header = data[offset : offset + RECORD_BYTES]
+            if len(header) < RECORD_BYTES or not any(header):
+                break
+            checksum, content_checksum, flagged, _, index, term = struct.unpack("<IIIIqq", header)
+            size = flagged & (1 << 31) - 1
+            content = data[offset + RECORD_BYTES : offset + RECORD_BYTES + len(padded(bytes(min(size, 1 << 16))))]
+            chained = 0 if offset == 0 else previous
+            if checksum != crc32c(header[4:], (seed if offset else 0) ^ offset) or content_checksum != crc32c(
+                content, chained
+            ):
+                return entries
+            if offset == 0 and struct.unpack_from("<I", content, 4)[0] != previous:
+                return entries
+            if offset:
+                entries = {i: entry for i, entry in entries.items() if i < index} | {index: (term, content[:size])}
+            previous, offset = checksum, offset + RECORD_BYTES + len(content)
+        if offset == 0:
+            break
+    return entries
