@@ -256,6 +256,17 @@ def test_followers_learn_what_is_committed_and_apply_it_in_order() -> None:
     assert follower.applied == 3
 
 
+def test_a_follower_commits_only_what_it_knows_to_be_the_leaders() -> None:
+    """Section 5.3 (figure 2, step 5): at most up to the last entry that the message vouches for."""
+    cluster = make()
+    cluster.write(1, "1 1 1")
+    follower = cluster[1]
+    give(follower, message(Kind.APPEND, 0, 1, term=2, index=1, log_term=1, first=2, last=1, commit=3))
+    assert follower["commit"] == 1
+    give(follower, message(Kind.APPEND_ANSWER, 0, 1, term=2, index=3))
+    assert follower["commit"] == 1
+
+
 @pytest.mark.parametrize(
     ("index", "term", "agrees"), [(0, 0, True), (1, 1, True), (2, 2, True), (2, 1, False), (3, 2, False)]
 )
