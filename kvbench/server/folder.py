@@ -69,6 +69,7 @@ class SnapshotFound:
     index: int
     term: int
     file_bytes: int
+    revision: int
 
 
 Take = Callable[[Sequence[Segment], npt.NDArray[np.uint8], SnapshotFound], Replayed]
@@ -249,10 +250,11 @@ class Folder:
             raise FolderDamaged(path, 0, "it is missing")
         noted = np.frombuffer(path.read_bytes(), np.uint8).copy()
         found = self.snapshots()
-        newest = SnapshotFound(0, 0, 0)
+        newest = SnapshotFound(0, 0, 0, 0)
         if found:
             stream = self.check_snapshot(found[-1])
-            newest = SnapshotFound(found[-1], int(stream["term"]), self.path(File.SNAPSHOT, found[-1]).stat().st_size)
+            file_bytes = self.path(File.SNAPSHOT, found[-1]).stat().st_size
+            newest = SnapshotFound(found[-1], int(stream["term"]), file_bytes, int(stream["revision"]))
         try:
             replayed = take(self.segments(), noted, newest)
         except Damage as damage:

@@ -51,7 +51,7 @@ class Member:
         self.folder = Folder(root, identity)
         self.log = log_of(identity)
         self.mark = new_mark()
-        self.found = SnapshotFound(0, 0, 0)
+        self.found = SnapshotFound(0, 0, 0, 0)
 
         def take(segments: Sequence[Segment], noted: Any, found: SnapshotFound) -> Replayed:
             self.mark, self.found = newest_mark(self.log, noted), found
@@ -424,7 +424,7 @@ def test_the_newest_snapshot_counts(root: Path) -> None:
     assert 1 < first <= 7
     member = Member(root)
     member.close()
-    assert member.found == SnapshotFound(6, 1, len(data))
+    assert member.found == SnapshotFound(6, 1, len(data), 50)
     assert member.entries() == CONTENT
     assert [path.name for path in (root / "snapshot").iterdir()] == [snapshot_path(root, 6).name]
     assert not list(root.glob("*/*.part"))
