@@ -16,8 +16,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     from kvbench.cli.commands import kvbench
 
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        code = kvbench.main(args=None if arguments is None else list(arguments), standalone_mode=False)
+        # What was typed goes along for the manifest.
+        code = kvbench.main(args=given, obj=tuple(given), standalone_mode=False)
         return int(code or 0)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -28,4 +30,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         from kvbench.cli.failures import explain
 
-        return explain(error, sys.argv if arguments is None else ["kvbench", *arguments])
+        return explain(error, ["kvbench", *given])

@@ -48,7 +48,7 @@ def make_request(
         sample_period_s=float(str(rest["sample_period"])),
         seed=seed,
         keep_data=bool(rest["keep_data"]),
-        command=("kvbench", *(hide_password(argument) for argument in sys.argv[1:])),
+        command=("kvbench", *(hide_password(argument) for argument in click.get_current_context().obj)),
     )
 
 

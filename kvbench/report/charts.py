@@ -57,9 +57,7 @@ def throughput(view: ReportView) -> Figure | None:
             extra = [Line2D([], [], color="#444444", linestyle=(0, (4, 2)), linewidth=1.0, label="offered load")]
         if failed:
             times, errors = views.throughput_series(run, "errors")
-            axes[1][0].plot(
-                times, errors, color=target.colour, alpha=style.opacity(view), marker=marker, markersize=4
-            )
+            axes[1][0].plot(times, errors, color=target.colour, alpha=style.opacity(view), marker=marker, markersize=4)
     _finish_throughput(axes, view, max(top), failed)
     style.legend_of_targets(figure, view, extra)
     return figure

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import threading
@@ -23,7 +24,7 @@ from kvbench.run import phases
 from kvbench.run.request import ExitCode
 from kvbench.targets.found import find_all
 from kvbench.targets.running import RunningTarget
-from tests.run.conftest import PATIENCE_S, Command, summary_of
+from tests.run.conftest import Command, summary_of
 
 pytestmark = pytest.mark.slow
 
@@ -269,24 +270,30 @@ def test_a_server_that_stops_answering_is_given_up(
     monkeypatch.setattr(phases, "STILL_S_MIN", 1.0)
     out = tmp_path / "out"
 
+    over = threading.Event()
+
     def stop_the_server() -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
+        while not over.wait(0.05):
             if any('"measure"' in stream.read_text() for stream in out.glob("*/intervals.partial.jsonl")):
                 break
-            time.sleep(0.05)
-        for process in psutil.Process().children(recursive=True):
-            if process.cwd().startswith(str(out)):
-                process.suspend()
+        for pid in map(
+            int, re.findall(r'"pid": (\d+), ', "".join(map(Path.read_text, out.glob("*/resources*.jsonl"))))
+        ):
+            if pid != os.getpid():
+                psutil.Process(pid).suspend()
 
     thread = threading.Thread(target=stop_the_server)
     thread.start()
     settings = (*ENDLESS, "--set", "load.timeout_s=0.3")
-    assert main(["run", "put", "--target", KINDS[0], "--out", str(out), *settings]) == ExitCode.TARGET_FAILED
+    code = main(["run", "put", "--target", KINDS[0], "--out", str(out), *settings])
+    over.set()
     thread.join()
+    assert code == ExitCode.TARGET_FAILED
     assert "no request succeeded for" in capsys.readouterr().err
     (run,) = json.loads((out / "summary.json").read_text())["runs"]
     assert run["end_reason"] == "failed" and run["operations"]["put"]["errors"]["TIMEOUT"] > 0
+    manifest = json.loads((out / run["artifact"] / "manifest.json").read_text())
+    assert manifest["command"] == ["kvbench", "run", "put", "--target", KINDS[0], "--out", str(out), *settings]
     assert not [process for process in psutil.Process().children(recursive=True) if process.cwd().startswith(str(out))]
 
 

