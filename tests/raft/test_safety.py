@@ -21,6 +21,7 @@ def run(seeds: int, steps: int) -> dict[str, int]:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not JIT_ENABLED, reason="thousands of schedules take hours interpreted")
 def test_promises_hold_whatever_happens() -> None:
     """Also that all of it does happen: else the schedules prove nothing."""
     happened = run(3000, 3000)
