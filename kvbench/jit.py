@@ -38,6 +38,7 @@ KERNEL_LAYERS: dict[str, tuple[str, ...]] = {
     "raft": ("ops", "rt"),
     "log": ("ops", "rt"),
     "store": ("wire", "ops", "rt"),
+    "node": ("raft", "log", "store", "wire", "ops", "rt"),
     "check": ("ops", "rt"),
 }
 """Packages with kernels, and the packages whose kernels each may call."""

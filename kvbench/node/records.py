@@ -9,6 +9,7 @@ import numpy as np
 
 MEMBERS_MAX = 5
 NO_MEMBER = -1
+ASK = -2
 
 
 class DiskKind(IntEnum):
@@ -121,9 +122,11 @@ COMMAND = np.dtype(
         ("kind", np.int64),  # CommandKind, 0: free
         ("handle", np.int64),
         ("a", np.int64),
-        ("b", np.int64),
+        ("stage", np.int64),  # STOP: how far it is
+        ("begun", np.int64),  # HASH_KV: 1: it is this one's turn
+        ("index", np.int64),  # SNAPSHOT: what it must hold
+        ("failures", np.int64),  # SNAPSHOT: those that had failed before
         ("deadline_ns", np.int64),
-        ("stage", np.int64),
     ],
     align=True,
 )
@@ -134,10 +137,10 @@ PENDING = np.dtype(
         ("request", np.int64),  # -1: free; else count * slots + slot
         ("handle", np.int64),
         ("method", np.int64),
-        ("forwarded", np.int64),  # 1: it went to the leader of ``term``
-        ("term", np.int64),
+        ("forwarded", np.int64),  # the leader that it went to, NO_MEMBER: this member proposed it
         ("index", np.int64),  # its entry, when this member proposed it
         ("lease_id", np.int64),
+        ("keys", np.int64),
         ("bytes", np.int64),
         ("deadline_ns", np.int64),
     ],
@@ -151,12 +154,14 @@ WAITING_READ = np.dtype(
         ("method", np.int64),
         ("at", np.int64),  # the request's bytes in ``node.read_bytes``
         ("bytes", np.int64),
-        ("index", np.int64),  # must be applied before; -1: not known yet
+        ("bytes_end", np.int64),  # position behind them
+        ("index", np.int64),  # must be applied before
         ("asker", np.int64),  # a lease's keep-alive or question of another member: its position; NO_MEMBER
-        ("request", np.int64),  # the asker's request
+        ("boot", np.int64),  # which start of the asker, and which of its requests
+        ("request", np.int64),
         ("lease_id", np.int64),
-        ("ttl_s", np.int64),  # remaining time to live, as the leader said; -1: ask
-        ("offered_ns", np.int64),
+        ("ttl_s", np.int64),  # remaining time to live as the leader said; ASK: to be found here, where the leader is
+        ("keys", np.int64),  # LEASE_TIME_TO_LIVE: 1: its keys are wanted too
         ("deadline_ns", np.int64),
     ],
     align=True,
@@ -171,11 +176,12 @@ LINK = np.dtype(
         ("head", np.int64),  # APPENDs that wait for room or for the disk: a ring in ``node.queued``
         ("count", np.int64),
         ("forwarded_bytes", np.int64),  # of this member's requests that the peer has and that are not applied yet
-        ("snapshot_index", np.int64),  # being sent, 0: none
+        ("snapshot_announced", np.int64),  # index that ``raft`` announced, 0: none
+        ("snapshot_index", np.int64),  # of the snapshot that is sent instead, the newest there was
         ("snapshot_term", np.int64),
-        ("snapshot_offset", np.int64),  # what the peer wants next
-        ("snapshot_bytes", np.int64),  # of the file
-        ("snapshot_waits", np.int64),  # ticks since the last chunk left; -1: one must be read
+        ("snapshot_bytes", np.int64),  # of its file
+        ("snapshot_offset", np.int64),  # what the peer asked for; -1: nothing now
+        ("snapshot_waits", np.int64),  # ticks since it asked last
     ],
     align=True,
 )
@@ -185,8 +191,9 @@ ISSUED = np.dtype(
     [
         ("sequence", np.int64),
         ("purpose", np.int64),  # Purpose
-        ("a", np.int64),
-        ("b", np.int64),
+        ("a", np.int64),  # see Purpose
+        ("file", np.int64),
+        ("number", np.int64),
     ],
     align=True,
 )
@@ -199,19 +206,44 @@ class Purpose(IntEnum):
     NOTHING = 0
     LOG_WRITE = 1
     LOG_SYNC = 2
-    """a: the index that it makes durable, b: that entry's term"""
+    """The last of a group. a: the log's position up to which it makes all durable"""
     SEGMENT = 3
-    """a: the number of the new segment"""
     MARK = 4
+    """a: which copy"""
     READ = 5
-    PIECE = 6
-    """a: which half of ``pieces``"""
-    SNAPSHOT_SYNC = 7
-    SNAPSHOT_RENAME = 8
-    CHUNK = 9
-    CHUNK_SYNC = 10
-    CHUNK_RENAME = 11
-    DELETE = 12
+    OWN = 6
+    """Of the snapshot that this member writes. a: which half of ``pieces``, or RENAMED, or REMOVED"""
+    FOREIGN = 7
+    """Of the snapshot that it receives. a: 0 a piece, or SYNCED, RENAMED, REMOVED"""
+    DELETE = 8
+
+
+RENAMED, SYNCED, REMOVED = 2, 3, 4
+
+
+class OwnStage(IntEnum):
+    """How far this member's snapshot is."""
+
+    IDLE = 0
+    DUMPING = 1
+    ENDING = 2
+    """All is given out; the last piece is synced with all before."""
+    RENAMING = 3
+    FAILED = 4
+    """It is given up as soon as nothing of it is being written any more."""
+
+
+class ReceiveStage(IntEnum):
+    """How far a snapshot from the leader is."""
+
+    IDLE = 0
+    RECEIVING = 1
+    SYNCING = 2
+    VERIFYING = 3
+    """It is read back and its checksums are checked."""
+    RENAMING = 4
+    INSTALLING = 5
+    """It is durable; what is being written of the log it replaces must end first."""
 
 
 class Reader(IntEnum):
@@ -223,9 +255,11 @@ class Reader(IntEnum):
     PEER = 2
     """Entries for a member that lags behind."""
     LOAD = 3
-    """This member's snapshot, to be loaded."""
+    """A snapshot that is to be loaded, or verified."""
     CHUNK = 4
     """A piece of a snapshot for another member."""
+    STALE = 5
+    """Nobody any more, but the read is not answered yet."""
 
 
 NODE = np.dtype(
@@ -239,8 +273,10 @@ NODE = np.dtype(
         ("fsync", np.int64),
         # limits
         ("request_bytes_max", np.int64),
+        ("frame_bytes_max", np.int64),  # that another member may send
         ("quota_bytes", np.int64),
-        ("forward_bytes_max", np.int64),
+        ("forward_bytes_max", np.int64),  # of requests that the leader has of this member
+        ("own_bytes_max", np.int64),  # of a leader's uncommitted tail, when it takes its own clients' requests
         ("apply_bytes_max", np.int64),  # applied in one call of ``advance``
         ("outbox_bytes", np.int64),  # of each peer
         ("queued_max", np.int64),  # of each peer
@@ -265,26 +301,26 @@ NODE = np.dtype(
         ("failed_errno", np.int64),
         ("loading", np.int64),  # 1: the store is being filled from a snapshot and cannot be read
         ("stopping", np.int64),
-        ("now_ns", np.int64),
+        ("hashing", np.int64),
         ("term", np.int64),  # as of the last look: a change ends what was forwarded
         ("leader", np.int64),
-        ("was_leader", np.int64),
+        ("leads", np.int64),  # 1: this member
         ("applied", np.int64),
         ("sequence", np.int64),  # of the last disk command
         ("issued", np.int64),
         ("syncs_out", np.int64),
+        ("deletes_out", np.int64),
         # the mark
-        ("mark_sequence", np.int64),
+        ("mark_hard_state", np.int64),  # number of the pair (term, vote) that is durable, 0: none of this start
+        ("mark_acknowledged", np.int64),  # durable
         ("mark_out", np.int64),  # 1: being written
-        ("mark_wanted", np.int64),  # 1: term or vote changed since
-        ("mark_term", np.int64),  # durable
-        ("mark_vote", np.int64),
-        ("mark_acknowledged", np.int64),
-        ("mark_ns", np.int64),
+        ("mark_out_hard_state", np.int64),
+        ("mark_out_acknowledged", np.int64),
+        ("mark_ns", np.int64),  # when the last one was given out
         # requests
         ("request_count", np.int64),
         ("pending_free", np.int64),  # free places, listed in ``node.free``
-        ("pending_swept", np.int64),
+        ("pending_swept", np.int64),  # where the search for those too late goes on
         ("lease_count", np.int64),  # of ids chosen
         ("lease_swept", np.int64),
         ("lease_seed", np.int64),
@@ -293,10 +329,10 @@ NODE = np.dtype(
         ("read_confirmed", np.int64),
         ("read_asked", np.int64),
         ("read_tail", np.int64),
-        ("read_bytes_head", np.int64),
+        ("read_bytes_head", np.int64),  # positions; position p lies at p % len(read_bytes)
         ("read_bytes_tail", np.int64),
-        ("read_context", np.int64),
-        ("read_ns", np.int64),
+        ("read_context", np.int64),  # of the round that is out
+        ("read_ns", np.int64),  # when it was asked for
         # the one read from disk
         ("reader", np.int64),  # Reader
         ("reader_peer", np.int64),
@@ -311,24 +347,30 @@ NODE = np.dtype(
         # snapshots
         ("snapshot_index", np.int64),  # the newest whole one, 0: none
         ("snapshot_term", np.int64),
-        ("snapshot_bytes", np.int64),
-        ("snapshot_stage", np.int64),
-        ("snapshot_next_index", np.int64),  # being written
-        ("snapshot_next_term", np.int64),
-        ("snapshot_offset", np.int64),
-        ("snapshot_crc", np.int64),
-        ("snapshot_out", np.int64),  # pieces not yet on disk
-        ("snapshot_retry_ns", np.int64),
-        ("snapshot_log_at", np.int64),  # the log's total bytes when the newest one was taken
-        ("load_index", np.int64),
-        ("load_term", np.int64),
+        ("snapshot_bytes", np.int64),  # of its file
+        ("snapshot_revision", np.int64),
+        ("snapshot_log_at", np.int64),  # the log's end when it was taken
+        ("own_stage", np.int64),  # OwnStage
+        ("own_index", np.int64),  # of the one being written
+        ("own_term", np.int64),
+        ("own_head", np.int64),  # bytes of the file's header that go before the next frame
+        ("own_offset", np.int64),
+        ("own_log_at", np.int64),
+        ("own_out", np.int64),  # bits of the halves of ``pieces`` that are being written
+        ("own_wanted", np.int64),  # 1: a client asked for one
+        ("own_retry_ns", np.int64),
+        ("load_index", np.int64),  # of the one being loaded, or verified
         ("load_bytes", np.int64),
-        ("receive_index", np.int64),  # being received, 0: none
+        ("load_offset", np.int64),  # what to read next
+        ("load_left", np.int64),  # bytes of the last frame that the store has not taken, in ``scratch`` at LEFT_AT
+        ("receive_stage", np.int64),  # ReceiveStage
+        ("receive_index", np.int64),
         ("receive_term", np.int64),
         ("receive_from", np.int64),
         ("receive_offset", np.int64),
-        ("receive_bytes", np.int64),
-        ("receive_stage", np.int64),
+        ("receive_bytes", np.int64),  # of the file, 0: not known yet
+        ("receive_out", np.int64),  # 1: a piece is being written
+        ("receive_waits", np.int64),  # ticks since the last piece came
         # disk space
         ("disk_full", np.int64),
         ("disk_alarm", np.int64),  # 1: this member raised NOSPACE because its disk was full

@@ -243,7 +243,7 @@ def put_entry(buf: Any, to: int, source: Any, start: int, size: int) -> int:
 def read_message(buf: Any, at: int, end: int, message: Any) -> int:
     """Read the MESSAGE frame ``buf[at:end]`` that ``open_frame`` took. Returns where its entries begin, or ENTRIES.
 
-    Entries first .. last (none: last = first - 1) then are there, each a u32 length and as many bytes.
+    Entries first .. last (none when there are no runs) then are there, each a u32 length and as many bytes.
     """
     message["kind"] = number(buf, at, 0)
     message["sender"] = sender_of(buf, at)
@@ -276,10 +276,10 @@ def read_message(buf: Any, at: int, end: int, message: Any) -> int:
 def entries_fit(buf: Any, at: int, end: int, message: Any) -> bool:
     """Whether ``buf[at:end]`` is exactly the entries first .. last of ``message``, and its runs cover them in order."""
     first, last, runs = int(message["first"]), int(message["last"]), int(message["run_count"])
+    if runs == 0:
+        return at == end
     left = last - first + 1
-    if left <= 0:
-        return left == 0 and at == end and runs == 0
-    if runs == 0 or int(message["runs"][0]["index"]) != first:
+    if left <= 0 or int(message["runs"][0]["index"]) != first:
         return False
     for run in range(1, runs):
         index = int(message["runs"][run]["index"])

@@ -186,7 +186,7 @@ def test_messages_agree_with_the_naive_twin(
         ({"first": 1, "last": 2}, [(1, 1)], [b"one"]),
         ({"first": 1, "last": 0}, [], [b"one"]),
         ({"first": 1, "last": 0}, [(1, 1)], []),
-        ({"first": 1, "last": -1}, [], []),
+        ({"first": 1, "last": -1}, [(1, 1)], []),
         ({"first": 1, "last": 1}, [], [b"one"]),
         ({"first": 1, "last": 2}, [(2, 1)], [b"one", b"two"]),
         ({"first": 1, "last": 2}, [(1, 1), (1, 2)], [b"one", b"two"]),
