@@ -27,4 +27,4 @@ class Damage(Exception):
         name = f"{kind} {number}" if kind in ("segment", "snapshot") else kind
         self.reason = REASONS.get(code, f"code {code}")
         super().__init__(f"{name}, offset {offset}: {self.reason}")
-        self.kind, self.number, self.offset, self.code = kind, number, offset, LogDamage(code)
+        self.kind, self.number, self.offset, self.code = kind, number, offset, code

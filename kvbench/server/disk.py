@@ -3,10 +3,10 @@
 import errno
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from kvbench.jit import kernel
+from kvbench.jit import compile_for, kernel
 from kvbench.node.records import Buffer, DiskKind, File, Queue
 from kvbench.rt import atomics
 from kvbench.server import disk_queue
@@ -68,8 +68,9 @@ class Disk:
             for name, queue in zip(Queue, made, strict=True)
         ]
 
-    def start(self) -> None:
-        """Start the threads."""
+    def start(self, report: Callable[[float], None] | None = None) -> None:
+        """Compile what the threads run, if it is not yet (``report``: see jit.compile_for), and start them."""
+        compile_for(disk_queue.work, (self.queues.log,), "disk", report)
         for thread in self._threads:
             thread.start()
 
