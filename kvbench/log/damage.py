@@ -15,6 +15,7 @@ REASONS: dict[int, str] = {
     LogDamage.WRONG_NUMBER: "it has the name of another segment",
     LogDamage.BROKEN_CHAIN: "it does not follow the segment before: something between them is missing",
     LogDamage.GAP: "entries are missing between the newest snapshot and the log",
+    LogDamage.LOST_END: "the log ends before what had been durable, and no other member has it",
     LogDamage.BAD_LENGTH: "the file has a size that it is never given",
 }
 

@@ -113,6 +113,8 @@ class LogDamage(IntEnum):
     """Entries are missing between the snapshot and the log."""
     BAD_LENGTH = -1233
     """A file of a size that it is never given."""
+    LOST_END = -1234
+    """A log that ends, as if it had never been longer, before what its mark knows to have been durable."""
 
 
 (
@@ -130,6 +132,7 @@ class LogDamage(IntEnum):
     BROKEN_CHAIN,
     GAP,
     BAD_LENGTH,
+    LOST_END,
 ) = (int(code) for code in LogDamage)
 
 ENTRY_PLACE = np.dtype([("position", np.int64), ("bytes", np.int64), ("term", np.int64)], align=True)

@@ -100,7 +100,7 @@ def recover(node: Node, segments: Sequence[Segment], mark: Any, snapshot: Snapsh
         offset = int(log["position"]) - int(
             node.log.segments[int(log["segment_number"]) % len(node.log.segments)]["begin"]
         )
-        raise Damage("segment", int(log["segment_number"]), offset, LogDamage.DURABLE_TORN)
+        raise Damage("segment", int(log["segment_number"]), offset, LogDamage.LOST_END)
     if last < raft.state[0]["last_index"]:
         terms.truncate(raft, last + 1)
     noted["behind_until"] = max(int(noted["behind_until"]), replayed.behind_until)

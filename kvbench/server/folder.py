@@ -263,8 +263,7 @@ class Folder:
         if replayed.lost_bytes and len(self.identity.members) == 1:
             number = int(state["handed_number"])
             offset = int(state["handed"]) - int(log.segments[number % len(log.segments)]["begin"])
-            missing = f"the log ends {replayed.lost_bytes} bytes before what was durable, and no other member has them"
-            raise FolderDamaged(self.path(File.SEGMENT, number), offset, missing)
+            raise self.damaged(Damage("segment", number, offset, LogDamage.LOST_END))
         self.repair(log, replayed)
         for index in found[:-1]:
             self.path(File.SNAPSHOT, index).unlink()
