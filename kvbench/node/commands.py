@@ -57,7 +57,7 @@ def begin(node: Any, kind: int, a: int) -> int:
             return NOT_LEADER
         return 0 if a == state["member"] or core.transfer(node.raft, a) == 0 else BAD_TRANSFEREE
     if kind == SNAPSHOT:
-        state["own_wanted"] = 1
+        state["own_wanted"] = 1 if state["applied"] > state["snapshot_index"] else 0
     elif kind == STOP:
         state["stopping"] = 1
     elif kind != HASH_KV:

@@ -122,6 +122,25 @@ def refuse(node: Any, sender: int, boot: int, request: int, code: int) -> None:
 
 
 @kernel
+def is_repeated(node: Any, sender: int, boot: int, request: int) -> bool:
+    """Whether a request came before, or others after it: members number theirs in the order in which they send them.
+
+    It may have been proposed then, so it must not be again, nor be refused as if it had not.
+    """
+    term = int(node.raft.state[0]["term"])
+    link = node.links[sender]
+    is_known = link["heard_term"] == term and boot <= link["heard_boot"]
+    if request < 0:
+        return False
+    if is_known and (boot < link["heard_boot"] or request <= link["heard_request"]):
+        return True
+    link["heard_term"] = term
+    link["heard_boot"] = boot
+    link["heard_request"] = request
+    return False
+
+
+@kernel
 def on_forward(node: Any, now: int, sender: int, buf: Any, at: int, end: int) -> int:
     """FORWARD: propose it, if this is the leader of the term that the sender believes in."""
     state = node.state[0]
@@ -134,6 +153,8 @@ def on_forward(node: Any, now: int, sender: int, buf: Any, at: int, end: int) ->
         return peer.BODY_SIZE
     if raft["role"] != LEADER or peer.number(buf, at, peer.FORWARD_TERM) != raft["term"] or state["stopping"] != 0:
         refuse(node, sender, boot, request, LEADER_CHANGED)
+        return 0
+    if is_repeated(node, sender, boot, request):
         return 0
     if state["disk_full"] != 0 and needs_space(node.store, int(_METHOD[kind]), buf, start, end):
         refuse(node, sender, boot, request, NO_SPACE)

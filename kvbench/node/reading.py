@@ -90,6 +90,9 @@ def find_entry(node: Any, index: int) -> int:
     """
     state = node.state[0]
     log = node.log.state[0]
+    if state["reader_number"] < log["segment_first"]:
+        release(node)
+        return 0
     seed = int(node.log.segments[int(state["reader_number"]) % len(node.log.segments)]["seed"])
     term = core.term_of(node.raft, index)
     while True:

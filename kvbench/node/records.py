@@ -176,6 +176,9 @@ LINK = np.dtype(
         ("head", np.int64),  # APPENDs that wait for room or for the disk: a ring in ``node.queued``
         ("count", np.int64),
         ("forwarded_bytes", np.int64),  # of this member's requests that the peer has and that are not applied yet
+        ("heard_term", np.int64),  # the last FORWARD that came from there: which term, start and request
+        ("heard_boot", np.int64),
+        ("heard_request", np.int64),
         ("snapshot_announced", np.int64),  # index that ``raft`` announced, 0: none
         ("snapshot_index", np.int64),  # of the snapshot that is sent instead, the newest there was
         ("snapshot_term", np.int64),

@@ -63,15 +63,6 @@ def greet(node: Any, buf: Any, at: int, end: int) -> int:
 
 
 @kernel
-def connected(node: Any, now: int, peer: int) -> None:
-    """Frames for a member can leave from now on; its outbox is empty."""
-    link = node.links[peer]
-    link["connected"] = 1
-    link["start"] = 0
-    link["end"] = 0
-
-
-@kernel
 def disconnected(node: Any, now: int, peer: int) -> None:
     """What was on its way to a member is lost, and whether its requests came through is not known."""
     link = node.links[peer]
@@ -82,6 +73,14 @@ def disconnected(node: Any, now: int, peer: int) -> None:
     core.unreachable(node.raft, peer)
     give_up_sending(node, peer)
     pending.give_up_forwarded(node, peer)
+
+
+@kernel
+def connected(node: Any, now: int, peer: int) -> None:
+    """Frames for a member can leave from now on; its outbox is empty."""
+    if node.links[peer]["connected"] != 0:
+        disconnected(node, now, peer)
+    node.links[peer]["connected"] = 1
 
 
 @kernel

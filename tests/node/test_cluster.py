@@ -1,5 +1,6 @@
 """Several members: forwarding, changes of leader, reads, and members that missed something."""
 
+import numpy as np
 import pytest
 
 from kvbench.node import step
@@ -110,6 +111,31 @@ def test_a_forward_of_an_earlier_term_is_refused() -> None:
     cluster.tick(5)
     assert cluster.get(again, b"a") == b""
     assert cluster.replies[1] == [(UNKNOWN, b"")]
+
+
+def test_a_forward_that_comes_twice_is_done_once() -> None:
+    cluster = Cluster(3)
+    leader, follower = cluster.leader(), cluster.follower()
+    member = follower.alive
+    handles = []
+    for key in (b"a", b"b"):
+        request = pb.PutRequest(key=key).SerializeToString()
+        cluster.handles += 1
+        handles.append(cluster.handles)
+        buf = np.frombuffer(request, np.uint8)
+        assert step.call(member, cluster.now, step.OFFER, cluster.handles, int(Method.PUT), buf, 0, len(buf)) == 0
+    base = leader.position * int(member.state[0]["outbox_bytes"])
+    link = member.links[leader.position]
+    both = member.outbox[base + int(link["start"]) : base + int(link["end"])].tobytes()
+    first, second = both[: len(both) // 2], both[len(both) // 2 :]
+    follower.take(member)
+    cluster.settle()
+    for data in (first, second, first):
+        assert leader.call(step.DELIVER, follower.position, 0, data) == 0
+        cluster.settle()
+    assert [cluster.answer(handle, pb.PutResponse).header.revision for handle in handles] == [2, 3]
+    cluster.tick(2)
+    assert states(cluster) == {(3, 2)}
 
 
 def test_writes_of_a_deposed_leader_are_given_up_when_they_are_replaced() -> None:
