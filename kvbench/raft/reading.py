@@ -13,7 +13,7 @@ from kvbench.raft.terms import term_of
 
 
 @kernel
-def enqueue(raft: Any, asker: int, context: int) -> int:
+def enqueue(raft: Any, asker: int, boot: int, context: int) -> int:
     """Let a read wait for the next round. Returns DONE, or TOO_MANY_READS."""
     state = raft.state[0]
     count = int(state["pending_count"])
@@ -22,6 +22,7 @@ def enqueue(raft: Any, asker: int, context: int) -> int:
     waiting = raft.pending[count]
     waiting["context"] = context
     waiting["asker"] = asker
+    waiting["boot"] = boot
     waiting["round"] = state["round_sent"] + 1
     state["pending_count"] = count + 1
     return DONE
@@ -36,7 +37,7 @@ def read(raft: Any, context: int) -> int:
     """
     state = raft.state[0]
     if state["role"] == LEADER:
-        return enqueue(raft, int(state["member"]), context)
+        return enqueue(raft, int(state["member"]), int(state["boot"]), context)
     if state["leader"] == NONE:
         return NO_LEADER
     if not has_room(raft):
@@ -50,7 +51,8 @@ def on_read_index(raft: Any, message: Any) -> int:
     """READ_INDEX: a follower asks for its reads."""
     if raft.state[0]["role"] != LEADER:
         return IGNORED
-    return DONE if enqueue(raft, int(message["sender"]), int(message["context"])) == DONE else IGNORED
+    code = enqueue(raft, int(message["sender"]), int(message["boot"]), int(message["context"]))
+    return DONE if code == DONE else IGNORED
 
 
 @kernel
@@ -66,7 +68,13 @@ def confirm(raft: Any, context: int, index: int) -> None:
 
 @kernel
 def on_read_index_answer(raft: Any, message: Any) -> int:
-    """READ_INDEX_ANSWER: the leader confirms what was asked with ``context``."""
+    """READ_INDEX_ANSWER: the leader confirms what was asked with ``context`` in the start ``hint_index``.
+
+    A member that started anew may count its contexts from the beginning: an answer to its earlier life would be taken
+    for one to a later read.
+    """
+    if message["hint_index"] != raft.state[0]["boot"]:
+        return IGNORED
     confirm(raft, int(message["context"]), int(message["index"]))
     return DONE
 
@@ -102,11 +110,13 @@ def release(raft: Any) -> None:
         else:
             answer = raft.outbox[emit(raft, READ_INDEX_ANSWER, int(waiting["asker"]))]
             answer["context"] = waiting["context"]
+            answer["hint_index"] = waiting["boot"]
             answer["index"] = state["round_index"]
         done += 1
     for place in range(done, count):
         raft.pending[place - done]["context"] = raft.pending[place]["context"]
         raft.pending[place - done]["asker"] = raft.pending[place]["asker"]
+        raft.pending[place - done]["boot"] = raft.pending[place]["boot"]
         raft.pending[place - done]["round"] = raft.pending[place]["round"]
     state["pending_count"] = count - done
 

@@ -170,6 +170,7 @@ READ = np.dtype(
         ("context", np.int64),  # the asker's own number
         ("index", np.int64),  # confirmed: the read may be answered when this is applied
         ("asker", np.int64),  # waiting: the member that asked
+        ("boot", np.int64),  # waiting: the start in which it asked
         ("round", np.int64),  # waiting: the round of heartbeats that confirms it
     ],
     align=True,

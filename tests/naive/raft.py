@@ -81,7 +81,7 @@ class Naive:
         self.elapsed = self.heartbeat_elapsed = 0
         self.heartbeat_due = self.wants_noop = self.forced = False
         self.transferee, self.transfer_elapsed, self.timeout_now_sent = NOBODY, 0, False
-        self.waiting_reads: list[tuple[int, int, int]] = []
+        self.waiting_reads: list[tuple[int, int, int, int]] = []
         self.round_sent = self.round_confirmed = self.round_index = 0
         self.outbox: list[Message] = []
         self.reads: list[tuple[int, int]] = []
@@ -580,7 +580,7 @@ class Naive:
 
     def read(self, context: int) -> int:
         if self.role == "LEADER":
-            return self.queue_read(self.me, context)
+            return self.queue_read(self.me, self.boot, context)
         if self.leader == NOBODY:
             return REFUSALS["NO_LEADER"]
         if not self.room():
@@ -588,19 +588,21 @@ class Naive:
         self.send("READ_INDEX", self.leader, context=context)
         return DONE
 
-    def queue_read(self, asker: int, context: int) -> int:
+    def queue_read(self, asker: int, boot: int, context: int) -> int:
         """It waits for the next round."""
         if len(self.waiting_reads) + len(self.reads) >= self.options["reads"]:
             return REFUSALS["TOO_MANY_READS"]
-        self.waiting_reads.append((asker, context, self.round_sent + 1))
+        self.waiting_reads.append((asker, boot, context, self.round_sent + 1))
         return DONE
 
     def on_read_index(self, m: Message, peer: Peer) -> int:
-        if self.role != "LEADER" or self.queue_read(m["sender"], m["context"]) != DONE:
+        if self.role != "LEADER" or self.queue_read(m["sender"], m["boot"], m["context"]) != DONE:
             return IGNORED
         return DONE
 
     def on_read_index_answer(self, m: Message, peer: Peer) -> int:
+        if m["hint_index"] != self.boot:
+            return IGNORED
         self.confirm_read(m["context"], m["index"])
         return DONE
 
@@ -611,17 +613,17 @@ class Naive:
 
     def release_reads(self) -> None:
         """Those of confirmed rounds."""
-        while self.waiting_reads and self.waiting_reads[0][2] <= self.round_confirmed and self.room():
-            asker, context, _ = self.waiting_reads.pop(0)
+        while self.waiting_reads and self.waiting_reads[0][3] <= self.round_confirmed and self.room():
+            asker, boot, context, _ = self.waiting_reads.pop(0)
             if asker == self.me:
                 self.confirm_read(context, self.round_index)
             else:
-                self.send("READ_INDEX_ANSWER", asker, context=context, index=self.round_index)
+                self.send("READ_INDEX_ANSWER", asker, context=context, hint_index=boot, index=self.round_index)
 
     def serve_reads(self) -> None:
         """Release, and begin the next round."""
         self.release_reads()
-        if not self.waiting_reads or self.waiting_reads[0][2] <= self.round_confirmed:
+        if not self.waiting_reads or self.waiting_reads[0][3] <= self.round_confirmed:
             return
         if self.round_confirmed < self.round_sent or self.term_of(self.commit) != self.term:
             return
