@@ -40,6 +40,7 @@ KERNEL_LAYERS: dict[str, tuple[str, ...]] = {
     "store": ("wire", "ops", "rt"),
     "node": ("raft", "log", "store", "wire", "ops", "rt"),
     "check": ("ops", "rt"),
+    "sim": ("node", "raft", "log", "store", "wire", "check", "ops", "rt"),
 }
 """Packages with kernels, and the packages whose kernels each may call."""
 
