@@ -16,7 +16,7 @@ from kvbench.sim.records import Failure, Met
 from kvbench.wire import etcd_methods, etcd_requests, etcd_responses
 from kvbench.wire.protobuf import COUNTS, ENDS, STARTS, read_message, write_varint_field
 
-UNKNOWN_OUTCOME = int(Met.UNKNOWN_OUTCOME)
+UNKNOWN_OUTCOME, CLOCK_STEP = int(Met.UNKNOWN_OUTCOME), int(Met.CLOCK_STEP)
 BAD_ANSWER, LEASE_LOST = int(Failure.BAD_ANSWER), int(Failure.LEASE_LOST)
 
 
@@ -289,7 +289,7 @@ def record_lease(world: Any, client: Any, buf: Any) -> int:
     if wish == ATTACH:
         client["lease_stage"] = 2
         return 0
-    alive = now < client["lease_ns"] + TTL_S * 1_000_000_000 and world.state[0]["met"][int(Met.CLOCK_STEP)] == 0
+    alive = now < client["lease_ns"] + TTL_S * 1_000_000_000 and world.state[0]["met"][CLOCK_STEP] == 0
     if wish == KEEP:
         if fields[3] > 0:
             client["lease_ns"] = client["began_ns"]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from kvbench.jit import kernel
-from kvbench.node import core
+from kvbench.node import step
 from kvbench.node.records import QUEUES
 from kvbench.sim import clients, disk, faults, network
 from kvbench.sim.agenda import chance, draw, schedule, take_next, trace
@@ -52,7 +52,7 @@ def ask(world: Any, node: Any, one: int, member: int, now: int) -> int:
     client["incarnation"], client["term"] = world.members[member]["incarnation"], node.raft.state[0]["term"]
     handle = one | int(client["operation"]) << 8
     method = int(client["method"])
-    result = core.offer(node, now, handle, method, world.scratch, clients.REQUEST_AT, end)
+    result = step.offer(node, now, handle, method, world.scratch, clients.REQUEST_AT, end)
     if result == 0:
         return schedule(world, int(state["now_ns"]) + TIMEOUT_NS, TIMEOUT, 0, one, int(client["operation"]))
     if result > 0:
@@ -68,21 +68,21 @@ def handle(world: Any, node: Any, event: Any, member: int) -> int:
     kind, a, b, now = int(event["kind"]), int(event["a"]), int(event["b"]), local_ns(world, member)
     result = 0
     if kind == TICK:
-        core.tick(node, now)
+        step.tick(node, now)
         result = schedule(world, int(world.state[0]["now_ns"]) + TICK_NS, TICK, member, 0, b)
     elif kind == PACKET:
         row = world.packets[a]
         at = a * PACKET_BYTES
-        core.deliver(node, now, int(row["sender"]), world.packet_bytes, at, at + int(row["bytes"]))
+        step.deliver(node, now, int(row["sender"]), world.packet_bytes, at, at + int(row["bytes"]))
         network.release(world, a)
     elif kind == DISK:
         result = finish_command(world, node, member, a, now)
     elif kind == CLIENT:
         result = ask(world, node, a, member, now)
     elif b == 1:
-        core.connected(node, now, a)
+        step.connected(node, now, a)
     else:
-        core.disconnected(node, now, a)
+        step.disconnected(node, now, a)
     if result != 0:
         return WORLD_FULL
     return settle_outputs(world, node, member, now)
@@ -108,6 +108,7 @@ def crash(world: Any, member: int) -> None:
     if own["up"] == 0:
         return
     own["up"] = 0
+    own["doomed"] = 0
     own["incarnation"] += 1
     state["met"][CRASHED] += 1
     if disk.crash(world, member) > 0:
@@ -150,8 +151,10 @@ def strike(world: Any) -> None:
     elif kind == faults.PAUSE:
         own["resumes_ns"] = now + 50 * MS + draw(state, 3 * S)
         state["met"][PAUSED] += 1
-    elif kind == faults.CRASH:
+    elif kind == faults.CRASH and chance(state, 300):
         crash(world, member)
+    elif kind == faults.CRASH:
+        own["doomed"] = 1
     elif kind == faults.ALL_CRASH:
         for one in range(int(state["options"]["members"])):
             crash(world, one)
@@ -175,6 +178,7 @@ def heal(world: Any) -> None:
         own = world.members[member]
         own["resumes_ns"] = min(int(own["resumes_ns"]), int(state["now_ns"]))
         own["full"] = 0
+        own["doomed"] = 0
     for one in range(int(state["options"]["clients"])):
         world.clients[one]["done"] = 0
 
@@ -296,18 +300,21 @@ def run(world: Any, n0: Any, n1: Any, n2: Any, n3: Any, n4: Any) -> int:
         elif member < 0:
             if kind == PACKET:
                 network.release(world, int(event["a"]))
+        elif kind == DISK and world.members[member]["doomed"] == 1:
+            crash(world, member)
         elif world.members[member]["resumes_ns"] > state["now_ns"]:
             result = postpone(world, event, int(world.members[member]["resumes_ns"]))
-        elif member == 0:
-            result = handle(world, n0, event, member)
-        elif member == 1:
-            result = handle(world, n1, event, member)
-        elif member == 2:
-            result = handle(world, n2, event, member)
-        elif member == 3:
-            result = handle(world, n3, event, member)
         else:
-            result = handle(world, n4, event, member)
+            node = n0
+            if member == 1:
+                node = n1
+            elif member == 2:
+                node = n2
+            elif member == 3:
+                node = n3
+            elif member == 4:
+                node = n4
+            result = handle(world, node, event, member)
         if result != 0:
             return fail(state, WORLD_FULL if result < 0 else result, member)
 

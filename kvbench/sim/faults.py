@@ -41,7 +41,7 @@ def choose_options(state: Any) -> None:
     options["duplicate_per_mille"] = draw(state, 100) if chance(state, 500) else 0
     options["delay_ns"] = MS // 2 + draw(state, 10 * MS)
     options["straggle_per_mille"] = draw(state, 30)
-    options["disk_ns"] = MS // 10 + draw(state, 4 * MS)
+    options["disk_ns"] = MS // 10 + draw(state, 20 * MS)
     options["fault_gap_ns"] = 100 * MS + draw(state, 900 * MS)
     options["faults_end_ns"] = 5 * S + draw(state, 4 * S)
     options["end_ns"] = options["faults_end_ns"] + 40 * S

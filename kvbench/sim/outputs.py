@@ -4,7 +4,7 @@ from typing import Any
 
 from kvbench.jit import kernel
 from kvbench.log.append import payload_of
-from kvbench.node import core
+from kvbench.node import step
 from kvbench.node.records import QUEUES, Buffer, DiskKind
 from kvbench.ops.status import grpc_status
 from kvbench.rt.crc32c import crc32c
@@ -19,6 +19,8 @@ READ_ACROSS_LEADERS, FULL_DISK, COMPACTION = int(Met.READ_ACROSS_LEADERS), int(M
 WRITE, SYNC, CREATE, RENAME = int(DiskKind.WRITE), int(DiskKind.SYNC), int(DiskKind.CREATE), int(DiskKind.RENAME)
 DELETE, READ = int(DiskKind.DELETE), int(DiskKind.READ)
 RING, MARK, PIECES, READING = int(Buffer.RING), int(Buffer.MARK), int(Buffer.PIECES), int(Buffer.READING)
+ELECTION, TRUNCATION, SNAPSHOT = int(Met.ELECTION), int(Met.TRUNCATION), int(Met.SNAPSHOT)
+SNAPSHOT_INSTALL, LEASE_EXPIRY, FORWARD = int(Met.SNAPSHOT_INSTALL), int(Met.LEASE_EXPIRY), int(Met.FORWARD)
 UNAVAILABLE = 14
 """The gRPC status of an unknown outcome."""
 
@@ -103,7 +105,7 @@ def finish_command(world: Any, node: Any, member: int, queue: int, now: int) -> 
     sequence = int(command["sequence"])
     own["queue_head"][queue] = (int(own["queue_head"][queue]) + 1) % QUEUE_DEPTH
     own["queue_count"][queue] -= 1
-    core.written(node, now, sequence, result)
+    step.written(node, now, sequence, result)
     if own["queue_count"][queue] > 0:
         return start_command(world, node, member, queue)
     return 0
@@ -162,7 +164,7 @@ def take_replies(world: Any, node: Any, member: int) -> int:
 def schedule_next(world: Any, client: int) -> int:
     """Have a client begin its next operation after a while."""
     state = world.state[0]
-    return schedule(world, int(state["now_ns"]) + 1_000_000 + draw(state, 60_000_000), CLIENT, 0, client, 0)
+    return schedule(world, int(state["now_ns"]) + 1_000_000 + draw(state, 15_000_000), CLIENT, 0, client, 0)
 
 
 @kernel
@@ -198,12 +200,12 @@ def note(world: Any, member: int, met: int, count: int) -> None:
 def take_statistics(world: Any, node: Any, member: int) -> None:
     """Take note of the mechanisms that a member's statistics count."""
     counted = node.statistics[0]
-    note(world, member, int(Met.ELECTION), int(counted["elections_won"]))
-    note(world, member, int(Met.TRUNCATION), int(counted["truncations"]))
-    note(world, member, int(Met.SNAPSHOT), int(counted["snapshots"]))
-    note(world, member, int(Met.SNAPSHOT_INSTALL), int(counted["snapshots_loaded"]))
-    note(world, member, int(Met.LEASE_EXPIRY), int(counted["leases_expired"]))
-    note(world, member, int(Met.FORWARD), int(counted["forwarded"]))
+    note(world, member, ELECTION, int(counted["elections_won"]))
+    note(world, member, TRUNCATION, int(counted["truncations"]))
+    note(world, member, SNAPSHOT, int(counted["snapshots"]))
+    note(world, member, SNAPSHOT_INSTALL, int(counted["snapshots_loaded"]))
+    note(world, member, LEASE_EXPIRY, int(counted["leases_expired"]))
+    note(world, member, FORWARD, int(counted["forwarded"]))
 
 
 @kernel
@@ -211,7 +213,7 @@ def settle_outputs(world: Any, node: Any, member: int, now: int) -> int:
     """Let a member go on until it waits, and carry out all that it asks for. Returns 0, or a Failure."""
     more = 1
     while more == 1:
-        more = core.advance(node, now)
+        more = step.advance(node, now)
         result = compare_applied(world, node, member)
         if result == 0:
             result = take_commands(world, node, member)

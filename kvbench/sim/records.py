@@ -162,6 +162,7 @@ MEMBER = np.dtype(
         ("up", np.int64),
         ("resumes_ns", np.int64),  # it does nothing before
         ("incarnation", np.int64),  # events of an earlier one are void
+        ("doomed", np.int64),  # 1: it crashes when its disk next has something done
         ("clock_ns", np.int64),  # how far its clock is ahead of the world's
         ("full", np.int64),  # 1: its disk has no room for new files
         ("applied", np.int64),  # entries already compared with the world's
