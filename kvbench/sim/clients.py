@@ -14,7 +14,7 @@ from kvbench.rt.buffer import fill, load_le64, store_le64
 from kvbench.sim.agenda import chance, draw
 from kvbench.sim.records import Failure, Met
 from kvbench.wire import etcd_methods, etcd_requests, etcd_responses
-from kvbench.wire.protobuf import COUNTS, ENDS, STARTS, read_message, write_varint_field
+from kvbench.wire.protobuf import COUNTS, ENDS, STARTS, read_message, write_length, write_varint_field
 
 UNKNOWN_OUTCOME, CLOCK_STEP = int(Met.UNKNOWN_OUTCOME), int(Met.CLOCK_STEP)
 BAD_ANSWER, LEASE_LOST = int(Failure.BAD_ANSWER), int(Failure.LEASE_LOST)
@@ -169,7 +169,7 @@ def write_compare(world: Any, client: Any, row: int) -> int:
     fill(buf, OLD_AT, old_bytes, int(client["seen_value"]) & 255)
     store_le64(buf, OLD_AT, int(client["seen_value"]))
     size = etcd_requests.compare_bytes(etcd_requests.VALUE, etcd_requests.EQUAL, KEY_BYTES, old_bytes)
-    to = etcd_requests.write_length(buf, to, 1, size)
+    to = write_length(buf, to, 1, size)
     to = etcd_requests.write_compare(
         buf, to, etcd_requests.VALUE, etcd_requests.EQUAL, buf, KEY_AT, KEY_BYTES, old_bytes, OLD_AT
     )

@@ -5,7 +5,7 @@ from typing import Any
 from kvbench.jit import kernel
 from kvbench.log.append import payload_of
 from kvbench.node import step
-from kvbench.node.records import QUEUES, Buffer, DiskKind
+from kvbench.node.records import QUEUES, Buffer, DiskKind, File
 from kvbench.ops.status import grpc_status
 from kvbench.rt.crc32c import crc32c
 from kvbench.sim import clients, disk, network
@@ -17,6 +17,7 @@ CLIENT, DISK = int(Happening.CLIENT), int(Happening.DISK)
 DIVERGED, MEMBER_FAILED, WORLD_FULL = int(Failure.DIVERGED), int(Failure.MEMBER_FAILED), int(Failure.WORLD_FULL)
 READ_ACROSS_LEADERS, FULL_DISK, COMPACTION = int(Met.READ_ACROSS_LEADERS), int(Met.FULL_DISK), int(Met.COMPACTION)
 WRITE, SYNC, CREATE, RENAME = int(DiskKind.WRITE), int(DiskKind.SYNC), int(DiskKind.CREATE), int(DiskKind.RENAME)
+OWN_SNAPSHOT, FOREIGN_SNAPSHOT = int(File.OWN_SNAPSHOT), int(File.FOREIGN_SNAPSHOT)
 DELETE, READ = int(DiskKind.DELETE), int(DiskKind.READ)
 RING, MARK, PIECES, READING = int(Buffer.RING), int(Buffer.MARK), int(Buffer.PIECES), int(Buffer.READING)
 ELECTION, TRUNCATION, SNAPSHOT = int(Met.ELECTION), int(Met.TRUNCATION), int(Met.SNAPSHOT)
@@ -44,6 +45,28 @@ def take_commands(world: Any, node: Any, member: int) -> int:
 
 
 @kernel
+def file_of(world: Any, member: int, command: Any) -> int:
+    """The slot of the file that a command names, or NO_FILE. There is one part file of a kind, whatever its number."""
+    kind = int(command["file"])
+    is_part = kind == OWN_SNAPSHOT or kind == FOREIGN_SNAPSHOT
+    return disk.find(world, member, kind, 0 if is_part else int(command["number"]))
+
+
+@kernel
+def open_file(world: Any, member: int, command: Any) -> int:
+    """The slot of the file that a WRITE changes, made if need be; a part file begins anew with offset 0."""
+    kind, number = int(command["file"]), int(command["number"])
+    slot = file_of(world, member, command)
+    if kind == OWN_SNAPSHOT or kind == FOREIGN_SNAPSHOT:
+        number = 0
+        if command["offset"] == 0 and slot >= 0:
+            return disk.create(world, member, kind, 0, 0)
+    if slot < 0 and world.members[member]["full"] == 0:
+        slot = disk.create(world, member, kind, number, 0)
+    return slot
+
+
+@kernel
 def write_file(world: Any, node: Any, slot: int, command: Any) -> int:
     """The bytes of a WRITE, from the buffer that it names. Returns 0 or NO_SPACE."""
     offset, at, size = int(command["offset"]), int(command["at"]), int(command["bytes"])
@@ -60,9 +83,7 @@ def start_command(world: Any, node: Any, member: int, queue: int) -> int:
     own = world.members[member]
     command = world.commands[(member * QUEUES + queue) * QUEUE_DEPTH + int(own["queue_head"][queue])]
     if command["kind"] == WRITE:
-        slot = disk.find(world, member, int(command["file"]), int(command["number"]))
-        if slot < 0 and own["full"] == 0:
-            slot = disk.create(world, member, int(command["file"]), int(command["number"]), 0)
+        slot = open_file(world, member, command)
         if slot >= 0:
             write_file(world, node, slot, command)
     usual = int(world.state[0]["options"]["disk_ns"])
@@ -74,7 +95,7 @@ def start_command(world: Any, node: Any, member: int, queue: int) -> int:
 def effect_of(world: Any, node: Any, member: int, command: Any) -> int:
     """Carry out a command, a WRITE's bytes aside. Returns what ``written`` is told: bytes read, 0, or -errno."""
     kind = int(command["kind"])
-    slot = disk.find(world, member, int(command["file"]), int(command["number"]))
+    slot = file_of(world, member, command)
     if kind == CREATE:
         if world.members[member]["full"] == 1:
             world.state[0]["met"][FULL_DISK] += 1
@@ -203,7 +224,7 @@ def take_statistics(world: Any, node: Any, member: int) -> None:
     note(world, member, ELECTION, int(counted["elections_won"]))
     note(world, member, TRUNCATION, int(counted["truncations"]))
     note(world, member, SNAPSHOT, int(counted["snapshots"]))
-    note(world, member, SNAPSHOT_INSTALL, int(counted["snapshots_loaded"]))
+    note(world, member, SNAPSHOT_INSTALL, int(counted["snapshots_received"]))
     note(world, member, LEASE_EXPIRY, int(counted["leases_expired"]))
     note(world, member, FORWARD, int(counted["forwarded"]))
 

@@ -39,8 +39,8 @@ def config_of(world: World, member: int) -> NodeConfig:
         window_messages=8,
         window_bytes=1 << 14,
         message_bytes_max=1 << 12,
-        uncommitted_bytes_max=1 << 14,
-        forward_bytes_max=1 << 14,
+        uncommitted_bytes_max=1 << 15,
+        forward_bytes_max=1 << 12,
         outbox_bytes=1 << 16,
         pending=256,
         reads=256,
@@ -97,11 +97,11 @@ def newest_snapshot(world: World, member: int) -> SnapshotFile:
     if not found:
         return NO_SNAPSHOT
     index, slot = found[-1]
-    stream = new_stream(1 << 16)
-    code = read_snapshot_header(stream, content(world, slot), 0, int(world.files[slot]["bytes"]))
+    stream, file_bytes = new_stream(), int(world.files[slot]["bytes"])
+    code = read_snapshot_header(stream, content(world, slot), 0, file_bytes)
     if code <= 0 or stream[0]["index"] != index:
-        raise AssertionError(f"snapshot {index} was renamed before it was whole")
-    return SnapshotFile(index, int(stream[0]["term"]), int(world.files[slot]["bytes"]))
+        raise AssertionError(f"snapshot {index} got its name before it was whole")
+    return SnapshotFile(index, int(stream[0]["term"]), file_bytes)
 
 
 def remove_parts(world: World, member: int) -> None:

@@ -38,7 +38,7 @@ def carry_out(world: World, naive: Disk, step: tuple) -> None:  # type: ignore[t
     """One step on both disks; a step on a file that is not there is left out."""
     kind, name = step[0], step[1]
     if kind == "create":
-        assert disk.create(world, MEMBER, *name, SLOT_BYTES) >= 0
+        assert disk.create(world, MEMBER, name[0], name[1], SLOT_BYTES) >= 0
         naive.create(name)
         return
     slot = disk.find(world, MEMBER, *name)
