@@ -87,7 +87,7 @@ def go_through(node: Any) -> int:
         if size > 0 and stream["finished"] == 0 and state["loading"] != 0 and take_frame(node) != 0:
             return DAMAGED
         at += max(size, 0)
-    if size < 0 or (size == 0 and at == state["reader_at"]):
+    if size < 0 or (size == 0 and at == READ_AT):
         return DAMAGED
     state["reader_at"] = at
     if stream["finished"] != 0:
