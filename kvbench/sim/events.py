@@ -79,10 +79,11 @@ def handle(world: Any, node: Any, event: Any, member: int) -> int:
         result = finish_command(world, node, member, a, now)
     elif kind == CLIENT:
         result = ask(world, node, a, member, now)
-    elif b == 1:
-        step.connected(node, now, a)
     else:
-        step.disconnected(node, now, a)
+        if b == 0:
+            step.disconnected(node, now, a)
+        if world.members[a]["up"] == 1:
+            step.connected(node, now, a)
     if result != 0:
         return WORLD_FULL
     return settle_outputs(world, node, member, now)
@@ -233,8 +234,6 @@ def member_of(world: Any, event: Any) -> int:
     own = world.members[member]
     stale = (kind == TICK or kind == DISK) and event["b"] != own["incarnation"]
     if own["up"] == 0 or stale:
-        return -1
-    if kind == LINK and event["b"] == 1 and world.members[event["a"]]["up"] == 0:
         return -1
     if kind == PACKET and not network.arrives(world, int(event["a"]), member):
         return -1
