@@ -53,9 +53,9 @@ def first_sector(offset: int) -> int:
 def is_sparse(buf: Any, at: int, offset: int, size: int) -> bool:
     """Whether some whole sector of a record has at most one bit set; the record is at ``offset`` of its file.
 
-    Sectors that hold its header or its padding have more.
+    Its header is there as far as it may be in such a sector: index and term. Sectors with padding have more bits.
     """
-    sector = first_sector(offset)
+    sector = (offset + SECTOR_BYTES) & -SECTOR_BYTES
     while sector + SECTOR_BYTES < offset + size:
         begin = at + sector - offset
         words = 0
@@ -84,10 +84,10 @@ def seal(
     content = at + RECORD_BYTES
     fill(buf, content + payload_bytes, size - RECORD_BYTES - payload_bytes, PAD)
     store_le32(buf, at + 4, crc32c(buf, content, size - RECORD_BYTES, previous))
-    store_le32(buf, at + 8, payload_bytes | (SPARSE if is_sparse(buf, at, offset, size) else 0))
     store_le32(buf, at + 12, unsynced // ALIGNMENT)
     store_le64(buf, at + 16, index)
     store_le64(buf, at + 24, term)
+    store_le32(buf, at + 8, payload_bytes | (SPARSE if is_sparse(buf, at, offset, size) else 0))
     checksum = crc32c(buf, at + 4, RECORD_BYTES - 4, seed ^ offset)
     store_le32(buf, at, checksum)
     return checksum

@@ -21,8 +21,8 @@ SECTOR_BYTES = 512
 ALIGNMENT = 8
 PAD = 0xA5
 SPARSE = 1 << 31
-"""Bit of ``RECORD.bytes``: some sector's part of the record has no more than one bit set, so that finding it all zeros
-does not show that it was never written."""
+"""Bit of ``RECORD.bytes``: some whole sector within the record has no more than one bit set, so that finding it all
+zeros does not show that it was never written."""
 PAYLOAD_BYTES_MAX = SPARSE - 1
 
 RECORD = np.dtype(

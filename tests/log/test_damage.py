@@ -242,6 +242,63 @@ def test_any_part_of_an_unfinished_write_may_be_lost(synced: int) -> None:
     assert lengths[synced] > 0 and len(lengths) > 1
 
 
+PLACES = range(0, SECTOR_BYTES, 8)
+"""Where in a sector a record may begin."""
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+def test_wherever_an_unfinished_write_begins_any_part_of_it_may_be_lost(zeros: bool) -> None:
+    """At every place in a sector, the header across a border included; with a term of one bit; with zeros behind.
+
+    The one loss that is refused looks like a single flipped bit, the term's: the sector had no other.
+    """
+    lengths: Counter[int] = Counter()
+    refused = 0
+    for place in PLACES:
+        writer = Writer()
+        writer.append(1, payloads([400 + place])[0])
+        writer.sync()
+        marked = int(writer.state["synced"])
+        for payload in (bytes(700) if zeros else payloads([700])[0], payloads([20])[0]):
+            writer.append(1, payload, room=False)
+        writer.write()
+        assert {number for number, _, _ in writer.disk.pending} == {1}
+        before, after = pending_images(writer)
+        sectors = changed_sectors(before, after)
+        for mask in range(1 << len(sectors)):
+            files = lose(before, after, {sector for i, sector in enumerate(sectors) if mask >> i & 1})
+            try:
+                log, replayed = recovered(files, marked=marked)
+            except Damage:
+                assert zeros and (SEGMENT_START + record_size(400 + place)) % SECTOR_BYTES == SECTOR_BYTES - 24
+                refused += 1
+                continue
+            length = int(log.state[0]["last_index"])
+            assert length >= 1 and replayed.behind_until == 0 and (mask > 0 or length == 3)
+            lengths[length] += 1
+    assert set(lengths) == {1, 2, 3} and (refused > 0) == zeros
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+def test_flipped_bits_of_a_header_across_a_border_are_refused(zeros: bool) -> None:
+    """In the last record as well, whose term has one bit and which may be zeros behind it."""
+    for place in range(SECTOR_BYTES - 48, SECTOR_BYTES + 8, 8):
+        size = place + SECTOR_BYTES - SEGMENT_START - record_size(0) + 7
+        writer = Writer()
+        writer.append(1, payloads([size])[0])
+        writer.append(1, bytes(700) if zeros else payloads([700])[0])
+        writer.sync()
+        images = writer.disk.images()
+        begin = SEGMENT_START + record_size(size)
+        assert begin == place + SECTOR_BYTES
+        content = bytearray(images[1])
+        for bit in range(8 * begin, 8 * (begin + 40), 1 if JIT_ENABLED else 11):
+            content[bit >> 3] ^= 1 << (bit & 7)
+            with pytest.raises(Damage):
+                recovered({**images, 1: bytes(content)})
+            content[bit >> 3] ^= 1 << (bit & 7)
+
+
 def test_a_lost_sector_of_what_was_durable_is_refused(written: Written) -> None:
     """Every sector but those of the last write, of which nobody but the mark knows that it was finished."""
     blank = {number: bytes(SEGMENT_BYTES) for number in written.files}

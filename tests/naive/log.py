@@ -13,13 +13,11 @@ def padded(payload: bytes) -> bytes:
     return payload + b"\xa5" * (8 - len(payload) % 8)
 
 
-def is_sparse(content: bytes, offset: int) -> bool:
-    """Whether a sector with neither header nor padding of the record at ``offset`` has at most one bit set."""
-    begin, end = offset + RECORD_BYTES, offset + RECORD_BYTES + len(content)
-    sectors = [s for s in range(0, end, SECTOR_BYTES) if s >= begin and s + SECTOR_BYTES < end]
-    return any(
-        int.from_bytes(content[s - begin : s - begin + SECTOR_BYTES], "little").bit_count() <= 1 for s in sectors
-    )
+def is_sparse(data: bytes, offset: int) -> bool:
+    """Whether a whole sector within a record at ``offset``, none of its padding in it, has at most one bit set."""
+    end = offset + len(data)
+    sectors = [s for s in range(0, end, SECTOR_BYTES) if s > offset and s + SECTOR_BYTES < end]
+    return any(int.from_bytes(data[s - offset : s - offset + SECTOR_BYTES], "little").bit_count() <= 1 for s in sectors)
 
 
 def record(
@@ -27,7 +25,8 @@ def record(
 ) -> tuple[bytes, int]:
     """A record's bytes and checksum."""
     content = padded(payload)
-    flag = 1 << 31 if is_sparse(content, offset) else 0
+    known = bytes(8) + struct.pack("<IIqq", len(payload), unsynced // 8, index, term)
+    flag = 1 << 31 if is_sparse(known + content, offset) else 0
     header = struct.pack("<IIIqq", crc32c(content, previous), len(payload) | flag, unsynced // 8, index, term)
     checksum = crc32c(header, seed ^ offset)
     return struct.pack("<I", checksum) + header + content, checksum
