@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from kvbench.targets.launch import check_startable
 from kvbench.targets.spec import TargetSpec, TargetSpecError, parse_target
 
 FREE_BYTES_MIN = 512 << 20
+FILES_BESIDE_CONNECTIONS = 128
+"""Libraries, logs, results and pipes of kvbench, or the data files of a server."""
 DATA_FACTOR = 3
 """A store keeps a written value in its log, its data file and often a snapshot."""
 LEASES = (Kind.LEASE_GRANT, Kind.LEASE_KEEP_ALIVE, Kind.LEASE_REVOKE)
@@ -56,6 +59,7 @@ def check_all(request: RunRequest) -> list[str]:
         if check_startable(target.spec) is None:
             # Asks every member for its version: one that does not answer, or a certificate that cannot be read.
             ExistingCluster(target.spec)
+    allow_connections(request.workload.plan.connections)
     check_folder(request.out)
     return check_disk(request)
 
@@ -95,6 +99,20 @@ def check_plan(plan: Plan, target: Target) -> None:
             f'--target {target.text}: on a cluster that kvbench did not start, keys.prefix ("{plan.keys.prefix}") has'
             " to end in /, so that it holds nobody else's keys: --set keys.prefix=kvbench/ (and keys.size_bytes to fit)"
         )
+
+
+def allow_connections(connections: int) -> None:
+    """Have this process, and the servers that it starts, open so many connections. Raises ConfigError."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = connections + FILES_BESIDE_CONNECTIONS
+    if soft == resource.RLIM_INFINITY or needed <= soft:
+        return
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise ConfigError(
+            f"{connections:,} connections need {needed:,} open files, and this process may have {hard:,} (ulimit -Hn):"
+            " raise that limit, or use fewer: --set load.connections=..."
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def check_folder(out: Path) -> None:

@@ -30,6 +30,8 @@ from kvbench.run.preparation import all_phases, directories_needed
 from kvbench.run.request import ExitCode, PhaseView, RunFailure, RunRequest
 from tests.artifact import runs
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def make_request(out: Path, workload: str = "put", targets: tuple[str, ...] = ("etcd",), **more: Any) -> RunRequest:
     return RunRequest(load_workload(workload), checks.parse_targets(targets), out, **more)
@@ -142,6 +144,19 @@ def test_cores_that_are_not_there_are_refused_by_option() -> None:
     checks.check_cpus("cpus=", sorted(os.sched_getaffinity(0)))
     with pytest.raises(ConfigError, match="cpus=: no core 4000; this process may use"):
         checks.check_cpus("cpus=", (4000,))
+
+
+def test_the_limit_on_open_files_is_raised_or_named() -> None:
+    code = (
+        "import resource\nfrom kvbench.run.checks import allow_connections\n"
+        "limit = resource.RLIMIT_NOFILE\n"
+        "resource.setrlimit(limit, (256, 1024))\n"
+        "allow_connections(50)\nassert resource.getrlimit(limit) == (256, 1024)\n"
+        "allow_connections(500)\nassert resource.getrlimit(limit) == (628, 1024)\n"
+        "allow_connections(1000)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert "1,000 connections need 1,128 open files, and this process may have 1,024" in found.stderr
 
 
 def test_bytes_are_bounded_by_counts_only() -> None:
