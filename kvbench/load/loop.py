@@ -19,7 +19,7 @@ from kvbench.load.records import (
     STOP_NOW,
 )
 from kvbench.net import table
-from kvbench.net.records import CLOSED, CONNECTING, OPEN
+from kvbench.net.records import CLOSED, CONNECTING, OPEN, TIMER_TAG
 from kvbench.rt import atomics, clock, libc
 
 TICK_NS = 100_000_000
@@ -127,6 +127,8 @@ def handle_events(loop: Any, clients: Any, choices: Any, net: Any, record: Any, 
     """What epoll reported, connection by connection, each flushed before the next is looked at."""
     for event in range(count):
         connection = table.event_tag(net, event)
+        if connection == TIMER_TAG:
+            continue
         mask = table.event_mask(net, event)
         row = net.connections[connection]
         if row["state"] == CONNECTING:
@@ -179,7 +181,7 @@ def housekeeping(loop: Any, clients: Any, net: Any, record: Any, now: int) -> No
 
 @kernel
 def next_wake_ns(loop: Any, record: Any, now: int) -> int:
-    """How long the loop may sleep."""
+    """When the loop has to wake without an event; not after ``now``: at once."""
     phase = loop.phase[0]
     wake = min(int(phase["tick_ns"]), int(phase["sweep_ns"]))
     wake = min(wake, int(phase["retry_ns"]))
@@ -191,8 +193,9 @@ def next_wake_ns(loop: Any, record: Any, now: int) -> int:
                 wake = min(wake, int(loop.requests[slot]["scheduled_ns"]))
         elif phase["free"] > 0 and not sending.schedule_over(phase):
             wake = min(wake, int(phase["due_ns"]))
-        wake = min(wake, max(int(phase["end_ns"]), now + 1))
-    return int(max(wake - now, 0))
+        if phase["end_ns"] > now:
+            wake = min(wake, int(phase["end_ns"]))
+    return int(wake)
 
 
 @kernel
@@ -244,6 +247,7 @@ def begin(loop: Any, choices: Any, net: Any) -> int:
     libc.prctl(libc.PR_SET_TIMERSLACK, 1, 0, 0, 0)
     if net.epoll[0] < 0:
         table.open_epoll(net)
+        table.open_timer(net)
     phase = loop.phase[0]
     now = clock.monotonic_ns(loop.scratch)
     phase["sweep_ns"] = now
@@ -290,7 +294,7 @@ def run_phase(loop: Any, clients: Any, choices: Any, net: Any, record: Any) -> i
         flush_dirty(loop, clients, choices, net, record, now)
         if is_over(loop, net, now):
             break
-        count = table.wait(net, next_wake_ns(loop, record, now))
+        count = table.wait_until(net, next_wake_ns(loop, record, now), now)
         handle_events(loop, clients, choices, net, record, count)
         now = clock.monotonic_ns(loop.scratch)
         housekeeping(loop, clients, net, record, now)

@@ -167,8 +167,8 @@ def expire(loop: Any, clients: Any, net: Any, record: Any, slot: int, now: int) 
 
 @kernel
 def sweep(loop: Any, clients: Any, net: Any, record: Any, now: int) -> None:
-    """Look at every slot for a time-out."""
-    for slot in range(loop.phase[0]["clients"]):
+    """Look at every slot in use for a time-out."""
+    for slot in range(loop.phase[0]["used"]):
         if loop.requests[slot]["state"] != FREE:
             expire(loop, clients, net, record, slot, now)
 
@@ -177,7 +177,7 @@ def sweep(loop: Any, clients: Any, net: Any, record: Any, now: int) -> None:
 def abort(loop: Any, clients: Any, net: Any, record: Any, now: int) -> None:
     """The user will not wait: a request in flight ends as CANCELLED, one that was never sent as NOT_SENT."""
     phase = loop.phase[0]
-    for slot in range(phase["clients"]):
+    for slot in range(phase["used"]):
         request = loop.requests[slot]
         connection = int(request["connection"])
         if request["state"] == WAITING:

@@ -60,6 +60,7 @@ PHASE = np.dtype(
         ("timeout_ns", np.int64),
         ("think_ns", np.int64),
         ("in_flight", np.int64),  # slots that are WAITING or SENT
+        ("used", np.int64),  # slots from this one on were never used in this phase
         ("free", np.int64),  # open loop: how many slots are free
         ("ready_head", np.int64),  # closed loop with think time: ring of thinking clients
         ("ready_tail", np.int64),

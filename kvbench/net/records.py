@@ -76,7 +76,11 @@ class Net(NamedTuple):
     """uint8[64] for small call arguments"""
     epoll: npt.NDArray[np.int32]
     """int32[1]: the epoll descriptor"""
+    timer: npt.NDArray[np.int64]
+    """int64[2]: descriptor of the timer (-1: none), and the CLOCK_MONOTONIC time in ns that it was set to last"""
 
 
 EVENT_BYTES = 12
+TIMER_TAG = 1 << 33
+"""epoll tag of the timer, beyond all connection numbers."""
 WATCHED = libc.EPOLLIN | libc.EPOLLRDHUP

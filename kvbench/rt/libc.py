@@ -31,6 +31,10 @@ IPPROTO_TCP, TCP_NODELAY = 6, 1
 EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLRDHUP = 1, 4, 8, 16, 0x2000
 EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 1, 2, 3
 EPOLL_CLOEXEC = 0o2000000
+EPOLLET = 1 << 31
+CLOCK_MONOTONIC = 1
+TFD_NONBLOCK_CLOEXEC = 0o2004000
+TFD_TIMER_ABSTIME = 1
 MSG_NOSIGNAL = 0x4000
 PR_SET_TIMERSLACK = 29
 MADV_DONTNEED = 4
@@ -76,6 +80,8 @@ _c_getsockopt, _x_getsockopt = _declare("getsockopt", _I32, _I32, _I32, _I32, _P
 _c_epoll_create1, _x_epoll_create1 = _declare("epoll_create1", _I32, _I32)
 _c_epoll_ctl, _x_epoll_ctl = _declare("epoll_ctl", _I32, _I32, _I32, _I32, _PTR)
 _c_epoll_pwait2, _x_epoll_pwait2 = _declare("epoll_pwait2", _I32, _I32, _PTR, _I32, _PTR, _PTR)
+_c_timerfd_create, _x_timerfd_create = _declare("timerfd_create", _I32, _I32, _I32)
+_c_timerfd_settime, _x_timerfd_settime = _declare("timerfd_settime", _I32, _I32, _I32, _PTR, _PTR)
 _c_clock_gettime, _x_clock_gettime = _declare("clock_gettime", _I32, _I32, _PTR)
 _c_read, _x_read = _declare("read", _I64, _I32, _PTR, _SIZE)
 _c_write, _x_write = _declare("write", _I64, _I32, _PTR, _SIZE)
@@ -141,6 +147,16 @@ def epoll_pwait2(a: int, b: int, c: int, d: int, e: int) -> int:
     return int(_c_epoll_pwait2(a, b, c, d, e))
 
 
+def timerfd_create(a: int, b: int) -> int:
+    """timerfd_create(clock, flags)."""
+    return int(_c_timerfd_create(a, b))
+
+
+def timerfd_settime(a: int, b: int, c: int, d: int) -> int:
+    """timerfd_settime(descriptor, flags, pointer to an itimerspec, pointer to the former one or 0)."""
+    return int(_c_timerfd_settime(a, b, c, d))
+
+
 def clock_gettime(a: int, b: int) -> int:
     """clock_gettime(clock, pointer to a timespec)."""
     return int(_c_clock_gettime(a, b))
@@ -192,6 +208,8 @@ _wrap(getsockopt, _x_getsockopt, 5)
 _wrap(epoll_create1, _x_epoll_create1, 1)
 _wrap(epoll_ctl, _x_epoll_ctl, 4)
 _wrap(epoll_pwait2, _x_epoll_pwait2, 5)
+_wrap(timerfd_create, _x_timerfd_create, 2)
+_wrap(timerfd_settime, _x_timerfd_settime, 4)
 _wrap(clock_gettime, _x_clock_gettime, 2)
 _wrap(prctl, _x_prctl, 5)
 _wrap(read, _x_read, 3)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvbench.net import table
-from kvbench.net.records import CLOSED, CONNECTING, OPEN, Net
+from kvbench.net.records import CLOSED, CONNECTING, OPEN, TIMER_TAG, Net
 from kvbench.rt import libc
 from tests.naive.stream import Stream
 
@@ -129,6 +129,34 @@ def test_a_paused_connection_waits_for_room_only_until_it_has_sent() -> None:
             assert wait_for(net, 1) & libc.EPOLLOUT
             assert table.flush(net, 1, NOW) == 0
         assert wait_for(net, 1) == libc.EPOLLIN
+
+
+def test_waiting_until_a_time_or_an_event() -> None:
+    with connected() as (net, peer):
+        assert table.open_timer(net) == 0
+        now = time.monotonic_ns()
+        for wake in (now + 5_000_000, now + 8_000_000, now + 8_000_000 + 1):
+            assert table.wait_until(net, wake, now) == 1
+            assert table.event_tag(net, 0) == TIMER_TAG
+            assert time.monotonic_ns() >= wake
+        assert table.wait_until(net, now, now) == 0
+        wake = time.monotonic_ns() + LONG_NS
+        for text in (b"a", b"b"):
+            peer.sendall(text)
+            assert table.wait_until(net, wake, now) == 1
+            assert (table.event_tag(net, 0), int(net.timer[1])) == (1, wake)
+            assert table.read(net, 1, NOW) == table.READ_SOME
+        sooner = time.monotonic_ns() + 1_000_000
+        assert table.wait_until(net, sooner, now) == 1
+        assert table.event_tag(net, 0) == TIMER_TAG
+    assert net.timer[0] == -1
+
+
+def test_waiting_until_a_time_without_a_timer() -> None:
+    with connected() as (net, _):
+        now = time.monotonic_ns()
+        assert table.wait_until(net, now + 2_000_000, now) == 0
+        assert time.monotonic_ns() >= now + 2_000_000
 
 
 def test_a_refused_connection_is_tried_again_later_and_later() -> None:
