@@ -5,6 +5,7 @@ import pytest
 from kvbench.jit import JIT_ENABLED
 from kvbench.raft.invariants import Violation
 from tests.raft import storm
+from tests.raft.storm_world import Outcome, new_storm
 
 SIZES = (3, 5, 3, 2, 3, 5, 3, 1)
 WHAT_HAPPENS = ("leaders", "snapshots", "truncations", "reads", "old_terms")
@@ -12,10 +13,10 @@ WHAT_HAPPENS = ("leaders", "snapshots", "truncations", "reads", "old_terms")
 
 def run(seeds: int, steps: int) -> dict[str, int]:
     """Run schedules; fails with the first seed that breaks a promise. Returns how often things happened."""
-    world = storm.new_storm()
+    world = new_storm()
     for seed in range(seeds):
         code = storm.run(world, SIZES[seed % len(SIZES)], seed, steps)
-        name = storm.Outcome(code).name if code >= 100 else Violation(code).name
+        name = Outcome(code).name if code >= 100 else Violation(code).name
         assert code == 0, f"seed {seed}: {name}"
     return {name: int(world.globals[0][name]) for name in WHAT_HAPPENS}
 

@@ -6,7 +6,8 @@ import pytest
 
 from kvbench.jit import JIT_ENABLED
 from kvbench.raft.records import Kind, Progress, Role
-from tests.naive.raft import Message, Naive
+from tests.naive.raft import Naive
+from tests.naive.raft_state import Message
 from tests.raft.cluster import ENTRY_BYTES, Cluster, Member
 from tests.raft.schedules import OPTIONS, Schedule
 
