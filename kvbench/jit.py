@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
-from llvmlite.binding import Linkage
+from llvmlite import ir
+from llvmlite.binding import Linkage, parse_assembly
 from numba.core import caching, codegen, compiler, config
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -47,6 +48,7 @@ KERNEL_LAYERS: dict[str, tuple[str, ...]] = {
 
 LOCK_NAME = "lock"
 """File in each folder of machine code that a process locks while it reads or writes there."""
+VOID_FUNCTION = ir.FunctionType(ir.VoidType(), [])
 OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 """Kernels allocate nothing, so numba's counting of references (a pair of instructions per array and call) is off."""
 
@@ -113,6 +115,21 @@ class WholeLibrary(codegen.JITCodeLibrary):  # type: ignore[misc]
             if not function.is_declaration and function.linkage == Linkage.linkonce_odr:
                 function.linkage = Linkage.internal
         super()._optimize_final_module()
+
+    def serialize_using_object_code(self) -> tuple[str, str, tuple[bytes, bytes]]:
+        """For the cache: the machine code, with names alone where numba keeps LLVM's form of all functions.
+
+        That is for callers that link them; an outermost kernel has none (its callers take in parts). A large one's is
+        50 MB in the cache, and more than twice that in the memory of each process that loads it.
+        """
+        self._ensure_finalized()
+        found = (function for function in self._final_module.functions if not function.is_declaration)
+        names = [function.name for function in found if function.linkage != Linkage.internal]
+        module = ir.Module(self.name)
+        module.triple = self._final_module.triple
+        for name in names:
+            ir.IRBuilder(ir.Function(module, VOID_FUNCTION, name).append_basic_block()).ret_void()
+        return self.name, "object", (self._get_compiled_object(), parse_assembly(str(module)).as_bitcode())
 
 
 class WholeCompiler(compiler.CompilerBase):  # type: ignore[misc]
