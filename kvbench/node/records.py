@@ -404,7 +404,6 @@ STATISTICS = np.dtype(
         ("log_writes", np.int64),
         ("log_bytes", np.int64),
         ("log_syncs", np.int64),
-        ("log_sync_ns", np.int64),
         ("marks", np.int64),
         ("leader_changes", np.int64),
         ("elections_won", np.int64),
