@@ -147,7 +147,7 @@ class _Watch:
                 RunFailure(
                     ExitCode.TARGET_FAILED,
                     f"{self.loop.label}: no request succeeded for {still_s:.0f} s of phase {self.phase.name}",
-                    "see the errors, and the servers' log below; the results so far are kept",
+                    "see the errors; the results so far are kept",
                     self.loop.target.log_tail(),
                 )
             )

@@ -203,7 +203,12 @@ class SingleRun:
             self.display.say(f'the keys under "{prefix}" are kept, as asked')
             return
         self.display.say(f'deleting the keys that this run wrote under "{prefix}"')
-        deleted = self._admin.delete_prefix(prefix, None, self._parents)
+        try:
+            deleted = self._admin.delete_prefix(prefix, None, self._parents)
+        except AdminError:
+            self.warnings.append(f'the keys under "{prefix}" could not be deleted: those that were written are left')
+            self.display.say(f"warning: {self.warnings[-1]}")
+            raise
         self.display.say(f"deleted {deleted:,} keys")
 
     def _close_admin(self) -> None:

@@ -319,6 +319,19 @@ def test_a_cluster_that_never_answers_is_given_up(kvbench: Start, cluster: Clust
     assert "does not answer" in command.text
 
 
+def test_keys_that_cannot_be_deleted_any_more_are_said_to_be_left(kvbench: Start, cluster: Cluster) -> None:
+    running = cluster("etcd")
+    (member,) = running.members
+    assert member.pid is not None
+    command = kvbench("run", "put", "--target", f"etcd://{member.address}", *SHORT, "--set", "load.timeout_s=0.5")
+    command.wait_for_phase("warm-up")
+    os.kill(member.pid, signal.SIGKILL)
+    command.finish()
+    assert 'the keys under "kvbench/" could not be deleted: those that were written are left' in command.text
+    (run,) = summary_of(command)["runs"]
+    assert run["operations"]["put"]["errors"]["NOT_CONNECTED"] > 0
+
+
 def test_the_grpcio_engine_leaves_the_same_artifact(kvbench: Start) -> None:
     command = kvbench("run", "put", "--target", "etcd", "--engine", "grpcio", "--processes", "2", *SHORT)
     code, _ = command.finish()
