@@ -92,6 +92,9 @@ _INSTEAD = {
 _INSTEAD["cert"] = _INSTEAD["key"] = _INSTEAD["ca"]
 
 
+_NOT_SPOKEN = {"sasl": "SASL", "kerberos": "SASL", "tls": "TLS", "ssl": "TLS"}
+
+
 def parse_target(text: str, environment: Mapping[str, str] | None = None) -> TargetSpec:
     """Parse the text of ``--target``.
 
@@ -138,6 +141,11 @@ def _split_options(query: str) -> list[tuple[str, str]]:
 
 
 def _check_applies(spec: TargetSpec, name: str) -> None:
+    if spec.kind == "zookeeper" and name.lower() in _NOT_SPOKEN:
+        raise TargetSpecError(
+            f"kvbench does not speak {_NOT_SPOKEN[name.lower()]} to ZooKeeper",
+            "use a port that takes plain connections; user= and password= log in by digest",
+        )
     if name not in _OPTIONS:
         where = _LOCAL if spec.is_local else _EXISTING
         known = tuple(n for n, (scope, kinds) in _OPTIONS.items() if scope in (where, _BOTH) and spec.kind in kinds)

@@ -38,6 +38,8 @@ def test_texts_that_make_sense(text: str, spec: TargetSpec) -> None:
         ("zookeper://h", "unknown target 'zookeper'", "did you mean 'zookeeper'?"),
         ("", "unknown target ''", "targets are etcd, zookeeper, raft"),
         ("etcd?member=3", "etcd has no option 'member'", "did you mean 'members'?"),
+        ("zookeeper://h?sasl=digest-md5", "does not speak SASL to ZooKeeper", "plain connections"),
+        ("zookeeper?tls=on", "does not speak TLS to ZooKeeper", "plain connections"),
         ("etcd?snapshot=off", "etcd has no option 'snapshot'", "did you mean 'snapshots'?"),
         ("etcd?members", "option 'members' has no value", "members=value"),
         ("etcd?members=2", "members=2 is not possible", "use 1, 3 or 5"),
