@@ -10,8 +10,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from typing import Any, TypeVar
 import numba
 from llvmlite import ir
 from llvmlite.binding import Linkage, parse_assembly
-from numba.core import caching, codegen, compiler, config
+from numba.core import caching, codegen, compiler, config, funcdesc
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,6 +52,30 @@ LOCK_NAME = "lock"
 VOID_FUNCTION = ir.FunctionType(ir.VoidType(), [])
 OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 """Kernels allocate nothing, so numba's counting of references (a pair of instructions per array and call) is off."""
+
+
+NAME_BYTES_MAX = 200
+"""Longest names of argument types that stand in the name of a function's machine code as they are."""
+
+
+def short_name(name: str, kinds: Sequence[Any], *, abi_tags: Sequence[str] = (), uid: int | None = None) -> str:
+    """A symbol's name as numba makes it, with a hash where its argument types have names of kilobytes.
+
+    A record's type is named by all its fields, and a subsystem's NamedTuple by all its records: LLVM would get, sort
+    and keep such a name for each function and each call.
+    """
+    names = [str(kind) for kind in kinds]
+    if sum(map(len, names)) <= NAME_BYTES_MAX:
+        return str(funcdesc.default_mangler(name, kinds, abi_tags=abi_tags, uid=uid))
+    digest = hashlib.sha256("\0".join(names).encode()).hexdigest()[:24]
+    return str(funcdesc.default_mangler(name, (), abi_tags=(*abi_tags, digest), uid=uid))
+
+
+def with_short_names(context: Any) -> Any:
+    """The same target to compile for, with ``short_name`` instead of numba's own."""
+    shorter = copy(context)
+    shorter.mangler = short_name
+    return shorter
 
 
 class PartCodegen:
@@ -98,6 +123,7 @@ class PartCompiler(compiler.CompilerBase):  # type: ignore[misc]
 
     def define_pipelines(self) -> list[Any]:
         """The passes of nopython mode."""
+        self.state.targetctx = with_short_names(self.state.targetctx)
         generator = self.state.targetctx.codegen()
         self.state.library = PartLibrary(generator, self.state.func_id.func_qualname)
         return [compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)]
@@ -137,6 +163,7 @@ class WholeCompiler(compiler.CompilerBase):  # type: ignore[misc]
 
     def define_pipelines(self) -> list[Any]:
         """The passes of nopython mode."""
+        self.state.targetctx = with_short_names(self.state.targetctx)
         generator = self.state.targetctx.codegen()
         self.state.library = WholeLibrary(generator, self.state.func_id.func_qualname)
         self.state.library.enable_object_caching()

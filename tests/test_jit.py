@@ -10,7 +10,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numba
+import numpy as np
 import pytest
+from llvmlite.binding import parse_bitcode
 from numba import int64
 
 from kvbench import jit
@@ -263,6 +266,30 @@ def sums_of_scaled(value: int) -> int:
 def divided(numerator: float, denominator: float) -> float:
     """A division that kernels may make."""
     return numerator / denominator
+
+
+def test_long_types_make_short_names() -> None:
+    short = jit.short_name("f", [int64])
+    assert short == jit.short_name("f", [int64]) != jit.short_name("g", [int64])
+    names = set()
+    for count in (50, 51):
+        kind = numba.typeof(np.zeros(1, np.dtype([(f"field_{i}", np.int64) for i in range(count)])))
+        assert len(str(kind)) > 1000
+        names |= {jit.short_name("f", [kind]), jit.short_name("f", [kind, int64]), jit.short_name("f", [kind], uid=1)}
+    assert len(names) == 6
+    assert max(map(len, names)) < 100
+
+
+@pytest.mark.skipif(not jit.JIT_ENABLED, reason="there is no machine code")
+def test_what_is_kept_is_machine_code_and_names_alone() -> None:
+    kernel: Any = numba.njit(pipeline_class=jit.WholeCompiler, **jit.OPTIONS)(lambda value: value + 1)
+    kernel.compile((int64,))
+    _, form, (machine_code, names) = kernel.overloads[(int64,)].library.serialize_using_object_code()
+    assert form == "object"
+    assert machine_code.startswith(b"\x7fELF")
+    functions = parse_bitcode(names).functions
+    assert len(list(functions)) == 3  # itself, and what Python and C call
+    assert all(len(list(function.blocks)) == 1 for function in functions)
 
 
 def test_a_kernel_is_the_same_from_python_and_within_another() -> None:
