@@ -75,7 +75,6 @@ def test_servers_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         (["run", "putt", "--target", "etcd"], 'unknown workload "putt"; did you mean "put"?'),
-        (["run", "put"], "Missing option '--target'"),
         (["run", "put", "--target", "etdc"], "--target etdc: unknown target 'etdc': did you mean 'etcd'?"),
         (["run", "put", "--target", "etcd?member=3"], "member"),
         (["run", "put", "--target", "etcd", "--set", "load.client=5"], 'did you mean "clients"?'),

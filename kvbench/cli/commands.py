@@ -12,7 +12,8 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 @click.group(context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="kvbench")
 def kvbench() -> None:
-    """Load etcd and ZooKeeper as hard as they can take it, watch what they pay, and say how sure the result is.
+    """Load etcd, ZooKeeper and a store of its own as hard as they can take it, watch what they pay, and say how sure
+    the result is.
 
     \b
     Exit codes: 0 fine, 2 bad configuration, 3 target failed, 4 invalid run, 70 a fault of kvbench's own,
@@ -22,9 +23,9 @@ def kvbench() -> None:
 
 @kvbench.command(short_help="Run a workload against targets.")
 @click.argument("workload")
-@click.option("--target", "targets", multiple=True, required=True, metavar="T",
-              help="etcd, zookeeper, with options as in etcd?members=3,snapshots=off; or an existing cluster:"
-                   " etcd://host:2379,host:2379. Several: one --target each.")  # fmt: skip
+@click.option("--target", "targets", multiple=True, default=("raft?members=3",), show_default=True, metavar="T",
+              help="raft (the built-in store), etcd, zookeeper, with options as in etcd?members=3,snapshots=off; or an"
+                   " existing cluster: etcd://host:2379,host:2379. Several: one --target each.")  # fmt: skip
 @click.option("--repeat", type=click.IntRange(1, 1000), default=1, show_default=True,
               help="How often to run each target: in random order, with fresh servers each time.")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE",
@@ -132,6 +133,41 @@ def calibrate(
         yardstick_command(rounds, total, version, list(settings), as_json)
     else:
         calibrate_command(protocols, engine, seconds, rate, rounds, as_json)
+
+
+@kvbench.command(short_help="The built-in store: a server that speaks etcd's API.")
+@click.option("--data-dir", type=click.Path(path_type=Path), required=True, help="Folder of its data; made if need be.")
+@click.option("--listen", default="127.0.0.1:2379", show_default=True, metavar="HOST:PORT",
+              help="For clients, for the other members and for HTTP (/metrics, /health, /version).")  # fmt: skip
+@click.option("--members", type=click.Choice(["1", "3", "5"]), default="1", show_default=True,
+              help="A whole cluster here: one process each, on this port and the following ones.")  # fmt: skip
+@click.option("--member", type=click.IntRange(1, 5), default=None, metavar="N",
+              help="One member of a cluster: which of the --peers it is.")  # fmt: skip
+@click.option("--peers", default="", metavar="HOST:PORT,...", help="All members of the cluster, this one included.")
+@click.option("--snapshots", default="on", show_default=True, metavar="on|off|N",
+              help="on: when the log is as large as the last one; off: never; N: after every N writes.")  # fmt: skip
+@click.option("--fsync", type=click.Choice(["on", "off"]), default="on", show_default=True,
+              help="off: nothing is synced; a crash of the machine loses data.")  # fmt: skip
+@click.option("--quota", default="2GiB", show_default=True, metavar="SIZE", help="Beyond it only deletes are taken.")
+@click.option("--cluster-token", "token", default="kvbench", show_default=True,
+              help="Members of one cluster have the same; another one makes another cluster.")  # fmt: skip
+@click.option("--insecure", is_flag=True, help="Listen on an address that other machines can reach, without TLS.")
+@click.option("--connections", type=click.IntRange(16, 1_000_000), default=16_384, show_default=True,
+              help="Most connections at a time.")  # fmt: skip
+@click.option("--request-bytes", default="1536KiB", show_default=True, metavar="SIZE", help="Largest request.")
+@click.option("--message-bytes", default="1MiB", show_default=True, metavar="SIZE",
+              help="Most bytes of writes in one message to another member.")  # fmt: skip
+def serve(members: str, member: int | None, **options: object) -> int:
+    """The built-in store: a replicated server that speaks etcd's v3 API. Says "ready HOST:PORT" when it serves.
+
+    \b
+    Ends on SIGTERM (leadership is handed over) and Ctrl-C. Exit codes: 0 ended when told, 2 bad configuration,
+    3 it cannot start or go on (port or folder in use, damaged data, a disk that fails), 130 interrupted.
+    Snapshots that `etcdctl snapshot save` takes from it are in its own form: etcdutl cannot restore them.
+    """
+    from kvbench.cli.serving import serve_command
+
+    return serve_command(members=int(members), member=member or 0, **options)  # type: ignore[arg-type]
 
 
 @kvbench.command(short_help="Is this machine fit to measure on?")

@@ -7,12 +7,15 @@ from kvbench.targets.cluster import START_TIMEOUT_S, LocalCluster
 from kvbench.targets.etcd import LocalEtcd
 from kvbench.targets.existing import ExistingCluster
 from kvbench.targets.found import FoundServer
+from kvbench.targets.raft import LocalRaft, built_in
 from kvbench.targets.running import RunningTarget, TargetError
 from kvbench.targets.servers import find_server, versions_with_fsync_off
 from kvbench.targets.settings import settings_of
 from kvbench.targets.spec import TargetSpec
 from kvbench.targets.versions import has_unsafe_no_fsync
 from kvbench.targets.zookeeper import LocalZookeeper
+
+FIRST_START_TIMEOUT_S = 600.0
 
 
 def check_startable(spec: TargetSpec) -> FoundServer | None:
@@ -21,13 +24,9 @@ def check_startable(spec: TargetSpec) -> FoundServer | None:
     Raises TargetError when it is not on this machine, or its version cannot do what ``spec`` asks for. Call it for
     all targets of a run before the first one starts.
     """
-    if spec.kind == "raft":
-        raise TargetError(
-            "this version of kvbench has no built-in store yet", "use etcd or zookeeper: kvbench servers list"
-        )
     if not spec.is_local:
         return None
-    server = find_server(spec.kind, spec.version)
+    server = built_in(spec.version) if spec.kind == "raft" else find_server(spec.kind, spec.version)
     if spec.kind == "etcd" and not spec.fsync and not has_unsafe_no_fsync(server.version):
         raise TargetError(
             f"etcd {server.version} cannot do fsync=off: --unsafe-no-fsync came with 3.5.0", versions_with_fsync_off()
@@ -47,7 +46,10 @@ def start(
     server = check_startable(spec)
     if server is None:
         return ExistingCluster(spec)
-    cluster: LocalCluster
-    cluster = LocalEtcd(spec, server, folder) if spec.kind == "etcd" else LocalZookeeper(spec, server, folder)
+    kinds: dict[str, type[LocalCluster]] = {"etcd": LocalEtcd, "zookeeper": LocalZookeeper, "raft": LocalRaft}
+    cluster = kinds[spec.kind](spec, server, folder)
+    if spec.kind == "raft":
+        # The first start compiles its machine code, which takes a minute or more.
+        timeout_s = max(timeout_s, FIRST_START_TIMEOUT_S)
     cluster.start(progress or silent, timeout_s)
     return cluster

@@ -89,8 +89,29 @@ def zookeeper_fsync(fsync: bool) -> Setting:
     )
 
 
+def raft_snapshots(snapshots: str) -> Setting:
+    """``snapshots=`` on the built-in store. Its snapshot writes all data to a file, beside the requests."""
+    flags: tuple[str, ...] = (f"--snapshots={snapshots}",)
+    if snapshots == "off":
+        return Setting("snapshots=off", flags, "no file of the log is ever removed, and a restart replays all of it")
+    when = "the log behind the last one is 256 MiB and as large as it" if snapshots == "on" else (
+        f"{int(snapshots):,} writes were made since the last one"
+    )
+    flags = () if snapshots == "on" else flags
+    return Setting(f"snapshots={snapshots}", flags, f"when {when}, all data is written to a file")
+
+
+def raft_fsync(fsync: bool) -> Setting:
+    """``fsync=`` on the built-in store."""
+    if fsync:
+        return Setting("fsync=on", (), "every batch of writes is synced to disk before it is acknowledged")
+    return Setting("fsync=off", ("--fsync=off",), "nothing is synced: a crash of the machine loses data")
+
+
 def settings_of(spec: TargetSpec, version: str) -> tuple[Setting, Setting]:
     """The settings for snapshots and fsync of one target. Raises TargetError for what ``version`` cannot do."""
+    if spec.kind == "raft":
+        return raft_snapshots(spec.snapshots), raft_fsync(spec.fsync)
     if spec.kind == "zookeeper":
         return zookeeper_snapshots(spec.snapshots), zookeeper_fsync(spec.fsync)
     return etcd_snapshots(version, spec.snapshots), etcd_fsync(version, spec.fsync)
@@ -109,6 +130,8 @@ def readme_table() -> list[tuple[str, str, str, str]]:
             rows.append((name, "fsync=off", "refused", "needs --unsafe-no-fsync, which came with etcd 3.5"))
     rows += [_row("ZooKeeper 3.8, 3.9", zookeeper_snapshots(snapshots)) for snapshots in ("on", "off")]
     rows += [_row("ZooKeeper 3.8, 3.9", zookeeper_fsync(fsync)) for fsync in (True, False)]
+    rows += [_row("raft", raft_snapshots(snapshots)) for snapshots in ("on", "off")]
+    rows += [_row("raft", raft_fsync(fsync)) for fsync in (True, False)]
     return rows
 
 

@@ -175,8 +175,3 @@ def test_a_server_that_dies_at_once(script: Callable[[str, str], Path], tmp_path
         launch.start(parse_target("etcd?version=99.0.0"), tmp_path)
     assert "out of cheese" in caught.value.log_tail
     assert not (tmp_path / "m1").exists()
-
-
-def test_the_built_in_store_is_not_there_yet(tmp_path: Path) -> None:
-    with pytest.raises(TargetError, match="no built-in store yet"):
-        launch.start(parse_target("raft"), tmp_path)

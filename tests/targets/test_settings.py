@@ -46,6 +46,6 @@ def test_zookeeper_counts_transactions_in_an_int_without_overflow() -> None:
 def test_the_readme_table_has_every_combination() -> None:
     header, *rows = settings.readme_table()
     assert len(header) == 4
-    assert len(rows) == 16
+    assert len(rows) == 20
     assert all(all(cell for cell in row) for row in rows)
     assert [row[2] for row in rows if row[0] == "etcd 3.4" and row[1] == "fsync=off"] == ["refused"]

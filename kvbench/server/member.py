@@ -1,0 +1,326 @@
+"""A member as a process: ``python -m kvbench.server.member JSON`` (server.settings). ``kvbench serve`` starts it.
+
+Imports little, so that the process stays small: neither the command line's packages nor any for results.
+"""
+
+import contextlib
+import os
+import resource
+import select
+import signal
+import sys
+import threading
+import time
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from kvbench.log.identity import Identity as LogIdentity
+from kvbench.node.records import Buffer, CommandKind, File
+from kvbench.node.recovery import recover
+from kvbench.node.state import Node, NodeConfig, new_node
+from kvbench.server.compiling import compile_server
+from kvbench.server.disk import Disk
+from kvbench.server.end_records import GrpcEnd, new_end
+from kvbench.server.folder import Folder, FolderError, FolderInUse
+from kvbench.server.footprint import give_back_file_pages
+from kvbench.server.identity import Identity, make_identity
+from kvbench.server.listener import listen
+from kvbench.server.loop import run
+from kvbench.server.metrics import Sources
+from kvbench.server.rare_calls import RareCalls
+from kvbench.server.rare_channel import RareChannel
+from kvbench.server.rare_ring import RareRing, close_rare_ring, new_rare_ring
+from kvbench.server.records import Figure, Server, new_server
+from kvbench.server.settings import MemberSettings, from_json
+
+OK, BAD_CONFIGURATION, FAILED, INTERRUPTED = 0, 2, 3, 130
+CALLS = 1 << 17
+DESCRIPTORS_SPARE = 128
+STOP_PATIENCE_S = 4.0
+READY_POLL_S = 0.01
+SYNC_BOUNDS_S = tuple(0.001 * 2**power for power in range(14))
+
+
+class StartError(Exception):
+    """Why a member does not start, in one line; with the exit code."""
+
+    def __init__(self, what: str, code: int = FAILED) -> None:
+        super().__init__(what)
+        self.code = code
+
+
+class Member:
+    """Everything of a member: made by ``__init__``, ended by ``close``."""
+
+    def __init__(self, settings: MemberSettings, folder: Folder, identity: Identity, listener: int) -> None:
+        """Nothing is read yet."""
+        self.settings, self.folder, self.identity = settings, folder, identity
+        self.node: Node = new_node(node_config(settings, identity))
+        self.disk = Disk(folder, {
+            Buffer.RING: self.node.log.ring, Buffer.MARK: self.node.mark, Buffer.PIECES: self.node.pieces,
+            Buffer.READING: self.node.reading,
+        })  # fmt: skip
+        self.ring: RareRing = new_rare_ring()
+        self.end: GrpcEnd = new_end(settings.connections, CALLS)
+        store = self.node.store
+        self.server: Server = new_server(
+            listener,
+            self.disk.wake,
+            list(settings.addresses),
+            int(self.node.state[0]["frame_bytes_max"]),
+            len(store.watchers),
+            len(store.streams),
+        )
+        self.channel = RareChannel(self.ring)
+        self.sources = Sources(
+            identity, self.server.figures, self.end.handled, self.node.statistics, self.server.ways,
+            settings.quota_bytes, SYNC_BOUNDS_S, *sync_figures(self.disk),
+        )  # fmt: skip
+        self.calls = RareCalls(self.channel, self.sources, partial(folder.path, File.SNAPSHOT))
+        self.code: int | None = None
+        """What the loop returned."""
+        self._thread = threading.Thread(target=self._run, name="loop", daemon=True)
+
+    @property
+    def kernels(self) -> tuple[Any, ...]:
+        """Arguments of the loop's kernel."""
+        return (self.server, self.end, self.node, self.disk.queues, self.ring)
+
+    def recover(self) -> None:
+        """Bring the member to where its folder says that it was. Raises FolderError."""
+
+        self.folder.recover(self.node.log, partial(recover, self.node))
+
+    def start(self) -> None:
+        """Start disk and loop."""
+        self.disk.start()
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.code = int(run(*self.kernels))
+        finally:
+            os.eventfd_write(self.channel.descriptor, 1)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it serves: it knows a leader, and has what was committed."""
+        return bool(self.server.figures[Figure.READY])
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the loop is over."""
+        return self.code is not None
+
+    def ask_to_stop(self) -> list[int]:
+        """Have the member hand over and end. The list gets a code once it may end."""
+        done: list[int] = []
+        if not self.calls.command(CommandKind.STOP, lambda code, values: done.append(code)):
+            done.append(0)
+        return done
+
+    def close(self) -> None:
+        """End the loop, then everything else."""
+        self.server.stop[0] = 1
+        self.channel.command(0, 0, 0)
+        if self._thread.ident is not None:
+            self._thread.join()
+        self.calls.close()
+        self.disk.stop()
+        close_rare_ring(self.ring)
+
+
+def sync_figures(disk: Disk) -> tuple[Any, Any]:
+    """The log's histogram of syncs, and their sum in ns, as Sources has them."""
+    from kvbench.server.disk_queue import SYNC_BUCKET_COUNT, SYNC_BUCKETS, SYNC_NS
+
+    marks = disk.queues.log.marks
+    return marks[SYNC_BUCKETS : SYNC_BUCKETS + SYNC_BUCKET_COUNT], marks[SYNC_NS : SYNC_NS + 1]
+
+
+def node_config(settings: MemberSettings, identity: Identity) -> NodeConfig:
+    """The member's configuration."""
+    return NodeConfig(
+        member=identity.position,
+        members=len(identity.members),
+        cluster_id=identity.cluster_id,
+        member_ids=tuple(one.id for one in identity.members),
+        seed=int.from_bytes(os.urandom(7), "little"),
+        election_ticks=settings.election_ms // 10,
+        heartbeat_ticks=settings.heartbeat_ms // 10,
+        fsync=settings.fsync,
+        snapshots=settings.snapshots,
+        quota_bytes=settings.quota_bytes,
+        request_bytes_max=settings.request_bytes_max,
+        message_bytes_max=settings.message_bytes_max,
+        syncs_out_max=settings.syncs_out_max,
+    )
+
+
+def raise_descriptor_limit(wanted: int) -> int:
+    """Allow this process as many descriptors as it may have. Returns how many connections that leaves room for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted + DESCRIPTORS_SPARE
+    if soft != resource.RLIM_INFINITY and soft < most:
+        soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return wanted if soft == resource.RLIM_INFINITY else max(min(wanted, soft - DESCRIPTORS_SPARE), 16)
+
+
+class Signals:
+    """SIGTERM and SIGINT as something to poll for."""
+
+    def __init__(self) -> None:
+        self.got = 0
+        self.descriptor, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._take)
+
+    def _take(self, number: int, frame: Any) -> None:
+        self.got = self.got or number
+
+
+def say(text: str) -> None:
+    """A line on standard error."""
+    print(f"kvbench: {text}", file=sys.stderr, flush=True)
+
+
+def open_listener(settings: MemberSettings) -> tuple[int, int]:
+    """The listening socket and its port. Raises StartError."""
+    host, port = settings.address
+    try:
+        return listen(host, port)
+    except OSError as error:
+        raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+
+
+def open_folder(settings: MemberSettings, identity: Identity) -> Folder:
+    """The member's folder. Raises StartError."""
+    ids = tuple(one.id for one in identity.members)
+    try:
+        return Folder(settings.folder, LogIdentity(identity.cluster_id, identity.own.id, identity.position, ids))
+    except FolderInUse as error:
+        raise StartError(str(error)) from None
+    except FolderError as error:
+        raise StartError(str(error), BAD_CONFIGURATION) from None
+    except OSError as error:
+        raise StartError(f"cannot use {settings.folder}: {error.strerror}", BAD_CONFIGURATION) from None
+
+
+def serve(settings: MemberSettings) -> int:
+    """Serve until told to end. Returns the exit code."""
+    signals = Signals()
+    connections = raise_descriptor_limit(settings.connections)
+    identity = make_identity(settings.token, list(settings.addresses), settings.position)
+    listener, port = open_listener(settings)
+    try:
+        folder = open_folder(settings, identity)
+        try:
+            member = start_member(replace(settings, connections=connections), folder, identity, listener)
+            try:
+                member.start()
+                code = attend(member, signals, port)
+            finally:
+                member.close()
+        finally:
+            folder.close()
+    finally:
+        os.close(listener)
+    return code
+
+
+def start_member(settings: MemberSettings, folder: Folder, identity: Identity, listener: int) -> Member:
+    """The member with its machine code and its state. Raises StartError."""
+    began = time.monotonic()
+    member = Member(settings, folder, identity, listener)
+    if compile_server(member.kernels, member.disk.queues.log, say) and not settings.is_compiled:
+        start_anew(settings)
+    loaded_s = time.monotonic() - began
+    try:
+        member.recover()
+    except FolderError as error:
+        raise StartError(str(error)) from None
+    recovered_s = time.monotonic() - began - loaded_s
+    given = give_back_file_pages()
+    if "KVBENCH_TRACE" in os.environ:
+        say(f"machine code in {loaded_s:.2f} s, recovered in {recovered_s:.2f} s, gave {given >> 20} MiB back")
+    return member
+
+
+def start_anew(settings: MemberSettings) -> None:
+    """Begin again as the same process, now that the machine code is stored: compiling leaves much memory behind."""
+    settings = replace(settings, is_compiled=True)
+    for descriptor in (settings.life_fd, settings.ready_fd):
+        if descriptor >= 0:
+            os.set_inheritable(descriptor, True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "kvbench.server.member", settings.to_json()])
+
+
+def attend(member: Member, signals: Signals, port: int) -> int:
+    """Serve rare calls until something ends the member. Returns the exit code."""
+    settings = member.settings
+    poll = select.poll()
+    for descriptor in (member.channel.descriptor, signals.descriptor, settings.life_fd):
+        if descriptor >= 0:
+            poll.register(descriptor, select.POLLIN)
+    is_announced = False
+    stopping: list[int] | None = None
+    give_up = 0.0
+    while True:
+        waiting_s = READY_POLL_S if stopping is not None or not is_announced else None
+        ready = [descriptor for descriptor, _ in poll.poll(None if waiting_s is None else waiting_s * 1000)]
+        member.calls.serve()
+        if not is_announced and member.is_ready:
+            announce(settings, port)
+            is_announced = True
+        if member.has_ended:
+            return report_end(member)
+        if settings.life_fd in ready and not os.read(settings.life_fd, 1):
+            return OK
+        if signals.descriptor in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(signals.descriptor, 64)
+        if signals.got and stopping is None:
+            stopping, give_up = member.ask_to_stop(), time.monotonic() + STOP_PATIENCE_S
+        if stopping is not None and (stopping or time.monotonic() > give_up):
+            return INTERRUPTED if signals.got == signal.SIGINT else OK
+
+
+def announce(settings: MemberSettings, port: int) -> None:
+    """Say that the member serves."""
+    print(f"ready {settings.address[0]}:{port}", flush=True)
+    if settings.ready_fd >= 0:
+        os.write(settings.ready_fd, b"ready\n")
+        os.close(settings.ready_fd)
+
+
+def report_end(member: Member) -> int:
+    """The loop ended by itself: say why. Returns the exit code."""
+    figures = member.server.figures
+    where = member.folder.path(int(figures[Figure.FAILED_FILE]), int(figures[Figure.FAILED_NUMBER]))
+    number = int(figures[Figure.FAILED_ERRNO])
+    why = os.strerror(number) if number else f"code {member.code}"
+    say(f"the member stopped for good: {why} ({where}, offset {int(figures[Figure.FAILED_OFFSET])})")
+    return FAILED
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Start from the settings on the command line. Returns the exit code."""
+    settings = from_json((sys.argv[1:] if arguments is None else arguments)[0])
+    try:
+        return serve(settings)
+    except StartError as error:
+        say(str(error))
+        return error.code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
