@@ -9,10 +9,12 @@ import resource
 import select
 import signal
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from kvbench.log.identity import Identity as LogIdentity
@@ -238,6 +240,7 @@ def start_member(settings: MemberSettings, folder: Folder, identity: Identity, l
     began = time.monotonic()
     member = Member(settings, folder, identity, listener)
     if compile_server(member.kernels, member.disk.queues.log, say) and not settings.is_compiled:
+        rehearse()
         start_anew(settings)
     loaded_s = time.monotonic() - began
     try:
@@ -249,6 +252,26 @@ def start_member(settings: MemberSettings, folder: Folder, identity: Identity, l
     if "KVBENCH_TRACE" in os.environ:
         say(f"machine code in {loaded_s:.2f} s, recovered in {recovered_s:.2f} s, gave {given >> 20} MiB back")
     return member
+
+
+def rehearse() -> None:
+    """Start a member in a folder that is then removed: what is compiled on the way is stored for the next start."""
+    with tempfile.TemporaryDirectory(prefix="kvbench-") as name:
+        settings = MemberSettings(str(Path(name) / "data"), (("127.0.0.1", 0),), connections=16)
+        identity = make_identity(settings.token, list(settings.addresses), 0)
+        listener, _ = open_listener(settings)
+        folder = open_folder(settings, identity)
+        try:
+            member = Member(settings, folder, identity, listener)
+            compile_server(member.kernels, member.disk.queues.log, say)
+            member.recover()
+            member.start()
+            while not member.is_ready and not member.has_ended:
+                time.sleep(READY_POLL_S)
+            member.close()
+        finally:
+            folder.close()
+            os.close(listener)
 
 
 def start_anew(settings: MemberSettings) -> None:
