@@ -21,6 +21,7 @@ import numba
 from llvmlite import ir
 from llvmlite.binding import Linkage, parse_assembly
 from numba.core import caching, codegen, compiler, config, funcdesc
+from numba.core.typing import make_concrete_template
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -201,18 +202,29 @@ def compile_once(dispatcher: Any) -> None:
 def be_part_of_callers(dispatcher: Any, function: Callable[..., Any]) -> None:
     """Have kernels that call ``dispatcher`` take in its code as a part, compiled once for all of them.
 
-    Constant arguments count as plain numbers: numba would compile a kernel anew for each constant it is called with.
+    Constants count as plain numbers and every integer but uint64 as int64: numba would compile a kernel, and all that
+    it calls, anew for each constant and for each width of a record's fields that it is called with.
     """
     part: Any = numba.njit(pipeline_class=PartCompiler, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(
         function
     )
 
     def get_call_template(args: Any, kws: Any) -> Any:
-        plain = {name: numba.types.unliteral(kind) for name, kind in kws.items()}
-        return part.get_call_template(tuple(numba.types.unliteral(kind) for kind in args), plain)
+        plain = {name: widened(kind) for name, kind in kws.items()}
+        template, python, args, kws = part.get_call_template(tuple(widened(kind) for kind in args), plain)
+        # numba would weigh every version that there is by now, records of a like beginning included.
+        own = [part.overloads[tuple(args)].signature]
+        return make_concrete_template(template.__name__, key=template.key, signatures=own), python, args, kws
 
     dispatcher.get_call_template = get_call_template
     dispatcher.get_overload = part.get_overload
+
+
+def widened(kind: Any) -> Any:
+    """The type that an argument of type ``kind`` is passed as from kernel to kernel."""
+    plain = numba.types.unliteral(kind)
+    narrow = isinstance(plain, numba.types.Integer) and plain.bitwidth < 64
+    return numba.types.int64 if narrow else plain
 
 
 def package_path(path: str) -> Path | None:

@@ -298,6 +298,30 @@ def test_a_kernel_is_the_same_from_python_and_within_another() -> None:
     assert sums_of_scaled(scaled(1, 1 << 40)) == 18 << 40
 
 
+WIDTHS = np.dtype([("i64", np.int64), ("i32", np.int32), ("u32", np.uint32), ("u8", np.uint8)], align=True)
+
+
+@jit.kernel
+def doubled(value: int) -> int:
+    """Called with fields of every width."""
+    return int(value) * 2
+
+
+@jit.kernel
+def sum_of_doubled(rows: Any) -> int:
+    """Calls it with each field."""
+    row = rows[0]
+    return doubled(row["i64"]) + doubled(row["i32"]) + doubled(row["u32"]) + doubled(row["u8"])
+
+
+def test_fields_of_every_width_share_a_kernels_code() -> None:
+    rows = np.array([(-(1 << 40), -5, (1 << 32) - 1, 255)], WIDTHS)
+    assert sum_of_doubled(rows) == 2 * (-(1 << 40) - 5 + (1 << 32) - 1 + 255)
+    if jit.JIT_ENABLED:
+        part = doubled.get_overload.__self__  # type: ignore[attr-defined]
+        assert list(part.overloads) == [(int64,)]
+
+
 def test_compiled_division_by_zero_does_not_raise() -> None:
     if jit.JIT_ENABLED:
         assert divided(1.0, 0.0) == float("inf")
