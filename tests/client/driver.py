@@ -16,6 +16,9 @@ from kvbench.ops.kinds import Kind
 from kvbench.ops.records import OPERATION, OUTCOME
 from kvbench.rt import libc
 
+PATIENCE_S = 120.0
+"""Longer than compiling the client takes beside other tests; reached only when something hangs."""
+
 
 class Broken(Exception):
     """The client gave a connection up, with its negative code."""
@@ -58,7 +61,7 @@ class Driver:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def connect(self, timeout_s: float = 20.0) -> "Driver":
+    def connect(self, timeout_s: float = PATIENCE_S) -> "Driver":
         """Connect every connection and wait until the protocol's greeting is answered."""
         for connection in range(self.connections):
             if self.net.connections["state"][connection] == 0:
@@ -66,7 +69,7 @@ class Driver:
         self.pump_until(lambda: bool((self.net.connections["ready"] == 1).all()), timeout_s)
         return self
 
-    def submit(self, operations: Any, payload: Any, slot: int = 0, connection: int = 0, timeout_s: float = 20.0) -> int:
+    def submit(self, operations: Any, payload: Any, slot: int = 0, connection: int = 0, timeout_s: float = PATIENCE_S) -> int:
         """Submit until it is not blocked any more. Returns what the client says: 1 or -ErrorCode."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -94,7 +97,7 @@ class Driver:
             operations["step"][0] = outcome["next_step"]
             operations["expected"][0] = outcome["revision"]
 
-    def pump_until(self, done: Any, timeout_s: float = 20.0) -> None:
+    def pump_until(self, done: Any, timeout_s: float = PATIENCE_S) -> None:
         """Move bytes until ``done()``; raises TimeoutError."""
         deadline = time.monotonic() + timeout_s
         while not done():
