@@ -69,14 +69,14 @@ class Driver:
         self.pump_until(lambda: bool((self.net.connections["ready"] == 1).all()), timeout_s)
         return self
 
-    def submit(self, operations: Any, payload: Any, slot: int = 0, connection: int = 0, timeout_s: float = PATIENCE_S) -> int:
+    def submit(
+        self, operations: Any, payload: Any, slot: int = 0, connection: int = 0, timeout_s: float = PATIENCE_S
+    ) -> int:
         """Submit until it is not blocked any more. Returns what the client says: 1 or -ErrorCode."""
         deadline = time.monotonic() + timeout_s
         while True:
             now = time.monotonic_ns()
-            code = self.client.submit(
-                self.state, self.net, connection, slot, operations, len(operations), payload, now
-            )
+            code = self.client.submit(self.state, self.net, connection, slot, operations, len(operations), payload, now)
             if code != 0:
                 return int(code)
             if time.monotonic() > deadline:
