@@ -55,6 +55,11 @@ LOADING, OPENING, CLOSING = "loading", "opening", "closing"
 OUTCOMES = 4096
 IN_FLIGHT_MIN = 1024
 """Requests that one connection has room for, if there are as many slots: some may get more than their share."""
+ONE_ANSWER_KINDS = {
+    ETCD: {Kind.PUT, Kind.INSERT, Kind.GET, Kind.GET_SERIALIZABLE, Kind.DELETE, Kind.TXN},
+    ZOOKEEPER: {Kind.INSERT, Kind.GET, Kind.GET_SERIALIZABLE, Kind.DELETE},
+}
+"""Operations that are done with their first answer, which is small if the plan's keys and values are."""
 LEASE_KINDS = (Kind.LEASE_GRANT, Kind.LEASE_KEEP_ALIVE, Kind.LEASE_REVOKE)
 
 
@@ -206,7 +211,7 @@ class FastEngine:
         for share in self.shares:
             share.record = recorder.new_recorder(len(names), self.start_ns, self._longest_s(phase))
             share.drain = recorder.Drain(share.record, phase.name, names)
-            self._set_phase(share, phase, purpose, len(operations))
+            self._set_phase(share, phase, purpose, operations)
             share.failure = None
             share.thread = threading.Thread(target=self._run, args=(share,), name=f"load-{share.number}")
             share.thread.start()
@@ -224,7 +229,7 @@ class FastEngine:
     def _longest_s(self, phase: Phase) -> float:
         return phase.duration_s + 2 * self.plan.timeout_s if phase.duration_s else 0.0
 
-    def _set_phase(self, share: Share, phase: Phase, purpose: str, operations: int) -> None:
+    def _set_phase(self, share: Share, phase: Phase, purpose: str, operations: tuple[Operation, ...]) -> None:
         """Fill the PHASE record and make every slot free. Connections and watches stay as they are."""
         plan = self.plan
         row = share.loop.phase[0]
@@ -252,7 +257,8 @@ class FastEngine:
             "all_connections": len(share.net.connections),
             "load_connections": dealt(plan.connections, share.number, plan.threads),
             "clients": slots,
-            "watch_operation": operations,
+            "watch_operation": len(operations),
+            "defers": int(not closed and one_small_answer(plan, operations, self.protocol)),
             "lease_per_connection": int(self.leases and self.protocol == ZOOKEEPER),
             "free": 0 if closed else in_use,
             "ready_tail": in_use if closed and purpose == LOADING else 0,
@@ -421,6 +427,13 @@ class FastEngine:
                     share.thread.join()
         for share in self.shares:
             table.close_all(share.net)
+
+
+def one_small_answer(plan: Plan, operations: tuple[Operation, ...], protocol: int) -> bool:
+    """Whether all that a connection receives in an open loop is one small answer to each operation."""
+    kinds = {operation.kind for operation in operations}
+    small = sizing.request_bytes(plan) <= sizing.LARGE_BYTES
+    return small and plan.watchers == 0 and kinds <= ONE_ANSWER_KINDS[protocol]
 
 
 def split_address(address: str) -> tuple[str, int]:

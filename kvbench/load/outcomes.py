@@ -18,16 +18,16 @@ LEASE_EXPIRED = int(ErrorCode.LEASE_EXPIRED)
 
 
 @kernel
-def handle_event(loop: Any, record: Any, outcome: Any, now: int) -> None:
-    """A watch event: from the put's send, which the value carried, to now. Puts before this phase are not its own."""
+def handle_event(loop: Any, record: Any, outcome: Any, received: int) -> None:
+    """A watch event: from the put's send, which the value carried, on. Puts before this phase are not its own."""
     operation = int(loop.phase[0]["watch_operation"])
     sent = int(outcome["sent_ns"])
-    if sent < loop.phase[0]["start_ns"] or sent > now:
+    if sent < loop.phase[0]["start_ns"] or sent > received:
         return
     recorder.offered(record, operation, sent)
     recorder.sent(record, operation)
-    recorder.record(record, operation, sent, sent, now)
-    loop.phase[0]["last_ns"] = now
+    recorder.record(record, operation, sent, sent, received)
+    loop.phase[0]["last_ns"] = received
 
 
 @kernel
@@ -68,14 +68,14 @@ def next_step(loop: Any, outcome: Any, slot: int, now: int) -> None:
 
 
 @kernel
-def handle_outcomes(loop: Any, record: Any, count: int, now: int) -> None:
-    """Record ``outcomes[0:count]`` as received at ``now``."""
+def handle_outcomes(loop: Any, record: Any, count: int, received: int, now: int) -> None:
+    """Record ``outcomes[0:count]`` as received at ``received``, not after ``now``."""
     for position in range(count):
         outcome = loop.outcomes[position]
         slot = int(outcome["slot"])
         code = int(outcome["code"])
         if slot < 0:
-            handle_event(loop, record, outcome, now)
+            handle_event(loop, record, outcome, received)
             continue
         request = loop.requests[slot]
         kind = int(request["kind"])
@@ -92,8 +92,8 @@ def handle_outcomes(loop: Any, record: Any, count: int, now: int) -> None:
             next_step(loop, outcome, slot, now)
         else:
             operation = int(request["operation"])
-            scheduled = int(request["scheduled_ns"])
-            recorder.record(record, operation, scheduled, int(request["sent_ns"]), now)
+            scheduled, sent = int(request["scheduled_ns"]), int(request["sent_ns"])
+            recorder.record(record, operation, scheduled, sent, max(received, sent))
             loop.phase[0]["completed"] += 1
             if outcome["count"] == 0:
                 loop.phase[0]["missing"] += 1
@@ -132,7 +132,7 @@ def break_connection(loop: Any, clients: Any, net: Any, record: Any, connection:
     was_ready = row["ready"] == 1
     protocol = int(phase["protocol"])
     count = dispatch.lost(protocol, clients.etcd, clients.zookeeper, net, connection, loop.outcomes, 0)
-    handle_outcomes(loop, record, count, now)
+    handle_outcomes(loop, record, count, now, now)
     if phase["lease_per_connection"] == 1:
         forget_leases(loop, connection)
     table.disconnect(net, connection)

@@ -60,6 +60,7 @@ PHASE = np.dtype(
         ("timeout_ns", np.int64),
         ("think_ns", np.int64),
         ("in_flight", np.int64),  # slots that are WAITING or SENT
+        ("last_slot", np.int64),  # the slot whose request was issued last
         ("used", np.int64),  # slots from this one on were never used in this phase
         ("free", np.int64),  # open loop: how many slots are free
         ("ready_head", np.int64),  # closed loop with think time: ring of thinking clients
@@ -80,6 +81,7 @@ PHASE = np.dtype(
         ("missing", np.int64),
         ("reconnects", np.int64),
         ("standing", np.int64),  # watches that stand
+        ("deferred", np.int64),  # times that an answer was left unread until the next request was due
         ("cap_reached", np.int64),
         ("in_flight_max", np.int64),
         ("send_lag_ns_max", np.int64),
@@ -92,6 +94,7 @@ PHASE = np.dtype(
         ("load_connections", np.int32),  # connections before the watchers' own
         ("clients", np.int32),  # slots before the watchers'
         ("watch_operation", np.int32),  # the recorder's operation of watch events
+        ("defers", np.int32),  # 1: answers may be read when the next request is due, see load.loop.may_defer
         ("lease_per_connection", np.int32),  # 1: a lease is the connection's session, and is lost with it
     ],
     align=True,

@@ -123,6 +123,7 @@ def issue(loop: Any, choices: Any, record: Any, slot: int, scheduled_ns: int) ->
     phase["in_flight"] += 1
     if phase["in_flight"] > phase["in_flight_max"]:
         phase["in_flight_max"] = phase["in_flight"]
+    phase["last_slot"] = slot
     if slot >= phase["used"]:
         phase["used"] = slot + 1
 

@@ -37,11 +37,12 @@ CONNECTION = np.dtype(
         ("eof", np.int32),  # 1: the peer closed its side
         ("dirty", np.int32),  # 1: in the list of connections to flush
         ("failures", np.int32),  # connects that failed in a row
-        ("reserved", np.int32),
+        ("stamped", np.int32),  # 1: the kernel was asked to note when it receives something; 2: and did
         ("retry_at_ns", np.int64),
         ("opened_ns", np.int64),
         ("last_sent_ns", np.int64),
         ("last_received_ns", np.int64),
+        ("arrived_ns", np.int64),  # when the kernel received the last that ``table.read_stamped`` read
         ("bytes_sent", np.int64),
         ("bytes_received", np.int64),
         ("reconnects", np.int64),
@@ -76,11 +77,16 @@ class Net(NamedTuple):
     """uint8[64] for small call arguments"""
     epoll: npt.NDArray[np.int32]
     """int32[1]: the epoll descriptor"""
+    message: npt.NDArray[np.uint8]
+    """uint8[MESSAGE_BYTES]: what recvmsg is called with"""
     timer: npt.NDArray[np.int64]
     """int64[2]: descriptor of the timer (-1: none), and the CLOCK_MONOTONIC time in ns that it was set to last"""
 
 
 EVENT_BYTES = 12
+IOVEC_AT, CONTROL_AT, CONTROL_BYTES = 56, 72, 64
+MESSAGE_BYTES = CONTROL_AT + CONTROL_BYTES
+"""A msghdr of 56 bytes, the one iovec that it points to, and room for a control message (socket(7), 64-bit Linux)."""
 TIMER_TAG = 1 << 33
 """epoll tag of the timer, beyond all connection numbers."""
 WATCHED = libc.EPOLLIN | libc.EPOLLRDHUP

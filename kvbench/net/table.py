@@ -11,13 +11,17 @@ from kvbench.net.records import (
     CLOSED,
     CONNECTING,
     CONNECTION,
+    CONTROL_AT,
+    CONTROL_BYTES,
     EVENT_BYTES,
+    IOVEC_AT,
+    MESSAGE_BYTES,
     OPEN,
     TIMER_TAG,
     WATCHED,
     Net,
 )
-from kvbench.rt import libc
+from kvbench.rt import clock, libc
 from kvbench.rt.buffer import copy, load_le32, load_le64, store_le32, store_le64
 
 READ_NONE = 0
@@ -67,6 +71,7 @@ def new_net(connections: int, addresses: list[tuple[str, int]], rx_bytes: int = 
         dirty=np.zeros(connections + 1, np.int32),
         scratch=np.zeros(64, np.uint8),
         epoll=np.full(1, -1, np.int32),
+        message=np.zeros(MESSAGE_BYTES, np.uint8),
         timer=np.full(2, -1, np.int64),
     )
 
@@ -156,6 +161,7 @@ def start_connect(net: Any, connection: int, now: int) -> int:
     record["more"] = 0
     record["eof"] = 0
     record["ready"] = 0
+    record["stamped"] = 0
     record["opened_ns"] = now
     record["wants_write"] = 1
     record["state"] = CONNECTING
@@ -247,11 +253,16 @@ def event_tag(net: Any, event: int) -> int:
 
 
 @kernel
-def read(net: Any, connection: int, now: int) -> int:
-    """One recv into the free part of the read buffer, unread bytes moved to its front first when room is short.
+def sleep_until(net: Any, wake_ns: int) -> None:
+    """Sleep until ``wake_ns`` (CLOCK_MONOTONIC), whatever arrives."""
+    store_le64(net.scratch, 0, wake_ns // 1_000_000_000)
+    store_le64(net.scratch, 8, wake_ns % 1_000_000_000)
+    libc.clock_nanosleep(libc.CLOCK_MONOTONIC, libc.TIMER_ABSTIME, libc.address(net.scratch, 0), 0)
 
-    Returns READ_SOME, READ_NONE (nothing there), READ_CLOSED or READ_FULL.
-    """
+
+@kernel
+def make_room(net: Any, connection: int) -> int:
+    """Room in the read buffer, unread bytes moved to its front first when it is short. Returns how much."""
     record = net.connections[connection]
     base = connection * net.rx_bytes
     start, end = int(record["rx_start"]), int(record["rx_end"])
@@ -263,11 +274,14 @@ def read(net: Any, connection: int, now: int) -> int:
         start = 0
     record["rx_start"] = start
     record["rx_end"] = end
-    if end == net.rx_bytes:
-        return READ_FULL
-    got = libc.recv(int(record["fd"]), libc.address(net.rx, base + end), net.rx_bytes - end, 0)
+    return int(net.rx_bytes - end)
+
+
+@kernel
+def note_read(record: Any, got: int, now: int) -> int:
+    """What came of a recv that returned ``got``, for ``read`` to return."""
     if got > 0:
-        record["rx_end"] = end + got
+        record["rx_end"] += got
         record["bytes_received"] += got
         record["last_received_ns"] = now
         return READ_SOME
@@ -277,6 +291,61 @@ def read(net: Any, connection: int, now: int) -> int:
             return READ_NONE
     record["eof"] = 1
     return READ_CLOSED
+
+
+@kernel
+def read(net: Any, connection: int, now: int) -> int:
+    """One recv into the free part of the read buffer.
+
+    Returns READ_SOME, READ_NONE (nothing there), READ_CLOSED or READ_FULL.
+    """
+    record = net.connections[connection]
+    free = make_room(net, connection)
+    if free == 0:
+        return READ_FULL
+    at = libc.address(net.rx, connection * net.rx_bytes + int(record["rx_end"]))
+    return note_read(record, libc.recv(int(record["fd"]), at, free, 0), now)
+
+
+@kernel
+def read_stamped(net: Any, connection: int, now: int) -> int:
+    """As ``read``, and ``arrived_ns`` becomes when the kernel received the last of it, as far as it says so.
+
+    Else it becomes the time of reading, as with the first read of a connection, which asks for the stamps.
+    """
+    record = net.connections[connection]
+    fd = int(record["fd"])
+    if record["stamped"] == 0:
+        record["stamped"] = 1
+        set_option(net, fd, libc.SOL_SOCKET, libc.SO_TIMESTAMPNS, 1)
+    free = make_room(net, connection)
+    if free == 0:
+        return READ_FULL
+    message = net.message
+    base = libc.address(message, 0)
+    store_le64(message, 16, base + IOVEC_AT)
+    store_le64(message, 24, 1)
+    store_le64(message, 32, base + CONTROL_AT)
+    store_le64(message, 40, CONTROL_BYTES)
+    store_le64(message, IOVEC_AT, libc.address(net.rx, connection * net.rx_bytes + int(record["rx_end"])))
+    store_le64(message, IOVEC_AT + 8, free)
+    got = libc.recvmsg(fd, base, 0)
+    if got > 0:
+        record["arrived_ns"] = arrival_ns(net, record)
+    return note_read(record, got, now)
+
+
+@kernel
+def arrival_ns(net: Any, record: Any) -> int:
+    """The stamp of what recvmsg has just read, in CLOCK_MONOTONIC, never in the future; now if there is none."""
+    message = net.message
+    wall = clock.read(net.scratch, clock.CLOCK_REALTIME)
+    now = clock.monotonic_ns(net.scratch)
+    if load_le64(message, 40) < 32 or load_le32(message, CONTROL_AT + 12) != libc.SO_TIMESTAMPNS:
+        return now
+    record["stamped"] = 2
+    stamp = load_le64(message, CONTROL_AT + 16) * 1_000_000_000 + load_le64(message, CONTROL_AT + 24)
+    return now - max(wall - stamp, 0)
 
 
 @kernel

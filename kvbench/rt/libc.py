@@ -26,6 +26,7 @@ ENFILE = _errno.ENFILE
 AF_INET, AF_INET6 = 2, 10
 SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC = 1, 0o4000, 0o2000000
 SOL_SOCKET, SO_ERROR, SO_REUSEADDR, SO_SNDBUF, SO_RCVBUF, SO_LINGER = 1, 4, 2, 7, 8, 13
+SO_TIMESTAMPNS = 35
 SO_KEEPALIVE = 9
 IPPROTO_TCP, TCP_NODELAY = 6, 1
 EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLRDHUP = 1, 4, 8, 16, 0x2000
@@ -33,6 +34,7 @@ EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 1, 2, 3
 EPOLL_CLOEXEC = 0o2000000
 EPOLLET = 1 << 31
 CLOCK_MONOTONIC = 1
+TIMER_ABSTIME = 1
 TFD_NONBLOCK_CLOEXEC = 0o2004000
 TFD_TIMER_ABSTIME = 1
 MSG_NOSIGNAL = 0x4000
@@ -70,6 +72,7 @@ def _wrap(function: Any, external: Any, arity: int) -> None:
 
 
 _c_recv, _x_recv = _declare("recv", _I64, _I32, _PTR, _SIZE, _I32)
+_c_recvmsg, _x_recvmsg = _declare("recvmsg", _I64, _I32, _PTR, _I32)
 _c_send, _x_send = _declare("send", _I64, _I32, _PTR, _SIZE, _I32)
 _c_socket, _x_socket = _declare("socket", _I32, _I32, _I32, _I32)
 _c_connect, _x_connect = _declare("connect", _I32, _I32, _PTR, _I32)
@@ -89,12 +92,18 @@ _c_pread, _x_pread = _declare("pread", _I64, _I32, _PTR, _SIZE, _I64)
 _c_pwrite, _x_pwrite = _declare("pwrite", _I64, _I32, _PTR, _SIZE, _I64)
 _c_fdatasync, _x_fdatasync = _declare("fdatasync", _I32, _I32)
 _c_madvise, _x_madvise = _declare("madvise", _I32, _PTR, _SIZE, _I32)
+_c_clock_nanosleep, _x_clock_nanosleep = _declare("clock_nanosleep", _I32, _I32, _I32, _PTR, _PTR)
 _c_prctl, _x_prctl = _declare("prctl", _I32, _I32, _I64, _I64, _I64, _I64)
 
 
 def recv(a: int, b: int, c: int, d: int) -> int:
     """recv(descriptor, pointer, size, flags)."""
     return int(_c_recv(a, b, c, d))
+
+
+def recvmsg(a: int, b: int, c: int) -> int:
+    """recvmsg(descriptor, pointer to a msghdr, flags)."""
+    return int(_c_recvmsg(a, b, c))
 
 
 def send(a: int, b: int, c: int, d: int) -> int:
@@ -162,6 +171,11 @@ def clock_gettime(a: int, b: int) -> int:
     return int(_c_clock_gettime(a, b))
 
 
+def clock_nanosleep(a: int, b: int, c: int, d: int) -> int:
+    """clock_nanosleep(clock, flags, pointer to a timespec, pointer to what is left or 0); an errno, not -1."""
+    return int(_c_clock_nanosleep(a, b, c, d))
+
+
 def prctl(a: int, b: int, c: int, d: int, e: int) -> int:
     """prctl(option, four arguments)."""
     return int(_c_prctl(a, b, c, d, e))
@@ -198,6 +212,7 @@ def madvise(a: int, b: int, c: int) -> int:
 
 
 _wrap(recv, _x_recv, 4)
+_wrap(recvmsg, _x_recvmsg, 3)
 _wrap(send, _x_send, 4)
 _wrap(socket, _x_socket, 3)
 _wrap(connect, _x_connect, 3)
@@ -211,6 +226,7 @@ _wrap(epoll_pwait2, _x_epoll_pwait2, 5)
 _wrap(timerfd_create, _x_timerfd_create, 2)
 _wrap(timerfd_settime, _x_timerfd_settime, 4)
 _wrap(clock_gettime, _x_clock_gettime, 2)
+_wrap(clock_nanosleep, _x_clock_nanosleep, 4)
 _wrap(prctl, _x_prctl, 5)
 _wrap(read, _x_read, 3)
 _wrap(write, _x_write, 3)

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from kvbench.load.shares import dealt
 from kvbench.ops.errors import ErrorCode
 from kvbench.ops.kinds import Kind
 from kvbench.ops.results import RESPONSE, SERVICE, WAIT, PhaseResult
+from kvbench.stats import histograms, percentiles
 from tests.load.engine_runs import errors_by_code, plan, run, run_plan
 from tests.naive import http2
 
@@ -71,6 +73,35 @@ def test_open_loop_sends_what_the_schedule_says(null_etcd: str, threads: int) ->
     check_complete(result, 1000)
     assert result.offered[0].sum() == 1000
     assert result.cap_reached == 0
+
+
+@pytest.mark.parametrize("kind", ["etcd", "zookeeper"])
+def test_an_answer_that_is_read_later_was_received_when_it_came(
+    kind: str, null_etcd: str, null_zookeeper: str
+) -> None:
+    phase = Phase("measure", duration_s=1.0, arrival="constant", rates_ops_s=(2000.0,))
+    address = null_etcd if kind == "etcd" else null_zookeeper
+    engine = FastEngine(plan(Kind.INSERT, phases=(phase,)), kind, [address])
+    engine.open()
+    result = run(engine, phase)
+    deferred = int(engine.shares[0].loop.phase[0]["deferred"])
+    engine.close()
+    check_complete(result, 2000)
+    assert deferred > 100
+    # Were the times those of reading, more than half would be longer than from one request to the next.
+    buckets, counts = histograms.of(result.histograms, SERVICE)
+    assert percentiles.value_at(buckets, counts, 500_000) < 500_000
+
+
+@pytest.mark.parametrize("changes", [{"watchers": 1}, {"values": Values(sizes_bytes=(6000,))}, {"kind": Kind.CAS}])
+def test_answers_that_need_attention_are_read_at_once(null_etcd: str, changes: dict[str, Any]) -> None:
+    phase = Phase("measure", duration_s=0.2, arrival="constant", rates_ops_s=(2000.0,))
+    engine = FastEngine(plan(phases=(phase,), **changes), "etcd", [null_etcd])
+    engine.open()
+    run(engine, phase)
+    deferred = int(engine.shares[0].loop.phase[0]["deferred"])
+    engine.close()
+    assert deferred == 0
 
 
 def test_poisson_offers_the_same_requests_whatever_the_threads(null_etcd: str) -> None:

@@ -109,6 +109,45 @@ def test_connect() -> None:
         assert table.wait(net, 0) == 0
 
 
+def stamped_read(net: Net, peer: socket.socket, text: bytes) -> tuple[int, int, int]:
+    """Receive ``text`` a while after it was sent: (before it was sent, its arrival as read, after it was sent)."""
+    before = time.monotonic_ns()
+    peer.sendall(text)
+    after = time.monotonic_ns()
+    wait_for(net, 1)
+    time.sleep(0.002)
+    assert table.read_stamped(net, 1, NOW) == table.READ_SOME
+    assert unread(net, 1) == text
+    record = net.connections[1]
+    record["rx_start"] = record["rx_end"]
+    return before, int(record["arrived_ns"]), after
+
+
+def test_the_kernel_says_when_it_received_what_is_read() -> None:
+    with connected() as (net, peer):
+        record = net.connections[1]
+        give_up = time.monotonic() + 10
+        while record["stamped"] < 2:  # the kernel begins to stamp a while after it was asked to
+            before, arrived, _ = stamped_read(net, peer, b"first")
+            assert before <= arrived <= time.monotonic_ns()
+            assert time.monotonic() < give_up
+        for text in (b"x", b"y" * 100):
+            before, arrived, after = stamped_read(net, peer, text)
+            assert before <= arrived <= after
+        assert int(record["bytes_received"]) >= 106 and int(record["last_received_ns"]) == NOW
+        assert table.read_stamped(net, 1, NOW) == table.READ_NONE
+        peer.sendall(b"z" * 2 * BYTES)
+        while table.read_stamped(net, 1, NOW) == table.READ_SOME:
+            table.wait(net, LONG_NS)
+        assert table.read_stamped(net, 1, NOW) == table.READ_FULL
+        record["rx_start"] = record["rx_end"]
+        assert read_all(net, 1, BYTES) == table.READ_SOME
+        record["rx_start"] = record["rx_end"]
+        peer.close()
+        wait_for(net, 1)
+        assert table.read_stamped(net, 1, NOW) == table.READ_CLOSED
+
+
 def test_a_paused_connection_waits_for_room_only_until_it_has_sent() -> None:
     with connected(BYTES, 1 << 20) as (net, peer):
         record = net.connections[1]
