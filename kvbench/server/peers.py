@@ -5,7 +5,7 @@ from typing import Any
 from kvbench.jit import kernel
 from kvbench.net import table
 from kvbench.net.records import ADDRESS_BYTES
-from kvbench.node import step
+from kvbench.node.step import connected, deliver, disconnected
 from kvbench.rt import libc
 from kvbench.rt.buffer import copy, load_le32, store_le32
 from kvbench.server.end_records import GONE, NOT_HTTP, PEER, RECV_BYTES
@@ -66,7 +66,7 @@ def lose(server: Any, node: Any, peer: int, now: int) -> None:
     """The way to a member broke."""
     way = server.ways[peer]
     if way["state"] == CONNECTED:
-        step.disconnected(node, now, peer)
+        disconnected(node, now, peer)
     if way["fd"] >= 0:
         libc.close(int(way["fd"]))
     way["fd"] = -1
@@ -111,7 +111,7 @@ def greet(server: Any, end: Any, node: Any, peer: int, now: int) -> bool:
     way["failures"] = 0
     way["connects"] += 1
     watch(end, way, peer, libc.EPOLLRDHUP)
-    step.connected(node, now, peer)
+    connected(node, now, peer)
     return True
 
 
@@ -233,7 +233,7 @@ def deliver_all(server: Any, node: Any, area: int, now: int) -> int:
         if size <= 0:
             code = min(size, 0)
             break
-        code = step.deliver(node, now, int(state["area_sender"][area]), server.areas, at, at + size)
+        code = deliver(node, now, int(state["area_sender"][area]), server.areas, at, at + size)
         at += size
     state["area_start"][area] = at - base
     return min(code, 0)
