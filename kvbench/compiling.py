@@ -77,15 +77,7 @@ def compile_null(protocol: str) -> None:
     null.server_of(null.parse(["--protocol", protocol]))(listener, 1, np.ones(1, np.int64))
 
 
-def compile_server() -> None:
-    """The built-in store's server."""
-    from kvbench.server.member import rehearse
-
-    rehearse()
-
-
 GROUPS: dict[str, Callable[[], None]] = {
-    "server": compile_server,
     "load": compile_load,
     "null-etcd": lambda: compile_null("etcd"),
     "null-zookeeper": lambda: compile_null("zookeeper"),
