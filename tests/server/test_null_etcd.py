@@ -192,7 +192,7 @@ class Raw:
 
     def give(self, received: bytes) -> list[tuple[int, int, int, bytes]]:
         """Bytes arrive; the frames that answer them."""
-        give_up = time.monotonic() + 20
+        give_up = time.monotonic() + 120  # the first turn may have to compile
         while received or self.turn():
             assert time.monotonic() < give_up
             with suppress(BlockingIOError, BrokenPipeError):
