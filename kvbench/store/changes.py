@@ -4,7 +4,7 @@ from typing import Any
 
 from kvbench.jit import kernel
 from kvbench.rt.buffer import copy
-from kvbench.store import history, table, tree
+from kvbench.store import history, subjects, table, tree
 from kvbench.store.arena import allocate, release, room_bytes
 from kvbench.store.attachments import attach, detach
 from kvbench.store.layout import (
@@ -121,6 +121,8 @@ def publish(store: Any, key: int, version: int, slot: int, is_change: bool) -> i
     if is_change:
         if history.append(store, version) < 0:
             return OUT_OF_MEMORY
+        if state["exact"] > 0:
+            subjects.notify(store, key, int(state["revision"]) + 1)
         state["changes"] += 1
         state["now"] = int(state["revision"]) + 1
     return 0

@@ -9,7 +9,7 @@ from typing import Any
 
 from kvbench.jit import kernel
 from kvbench.ops.status import StoreError
-from kvbench.store import changes, history
+from kvbench.store import changes, history, watchers
 from kvbench.store.arena import release
 from kvbench.store.key_values import header_bytes, write_header
 from kvbench.store.layout import (
@@ -21,7 +21,7 @@ from kvbench.store.layout import (
     previous_of,
     record_bytes,
 )
-from kvbench.store.records import NO_ROOM, NONE
+from kvbench.store.records import NO_ROOM
 from kvbench.store.requests import COMPACT_NUMBERS
 from kvbench.wire.protobuf import read_message
 
@@ -50,11 +50,7 @@ def compact(store: Any, buf: Any, at: int, end: int, out: Any, to: int, limit: i
 @kernel
 def is_waiting(store: Any) -> bool:
     """Whether somebody needs versions below the floor: a snapshot, a hash, a watcher that was not asked yet."""
-    state = store.state[0]
-    if state["pins"] > 0 or state["subject_first"] != NONE or state["late_first"] != NONE:
-        return True
-    first = int(state["range_first"])
-    return first != NONE and bool(store.watchers[first]["position"] < state["end"])
+    return bool(store.state[0]["pins"] > 0) or watchers.is_any_pending(store)
 
 
 @kernel

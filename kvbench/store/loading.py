@@ -4,7 +4,7 @@ from typing import Any
 
 from kvbench.jit import kernel
 from kvbench.rt.buffer import copy, load_le64
-from kvbench.store import changes, table, tree
+from kvbench.store import changes, table, tree, watchers
 from kvbench.store.alarms import raise_alarm
 from kvbench.store.arena import allocate, release
 from kvbench.store.attachments import find_lease
@@ -45,8 +45,11 @@ WANTS_HEAD, WANTS_RECORD, WANTS_KEY, WANTS_VALUE, COMPLETE = 0, 1, 2, 3, 4
 @kernel
 def load_begin(store: Any) -> None:
     """Forget all data. Streams and watchers stay, and go on from where they are once the dump is loaded."""
-    reset(store)
     state = store.state[0]
+    if state["loading"] == 0:
+        watchers.note_progress(store)
+    reset(store)
+    state["loading"] = 1
     state["loaded"] = 0
     state["load_phase"] = WANTS_HEAD
     state["load_count"] = 0
@@ -246,6 +249,8 @@ def _finish(store: Any) -> int:
     state["changes"] = 0
     state["cut_next"] = state["first"]
     state["loaded"] = 1
+    state["loading"] = 0
+    watchers.look_again(store)
     state["load_phase"] = COMPLETE
     changes.end_entry(store)
     return 0

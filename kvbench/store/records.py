@@ -55,107 +55,6 @@ ROOT_AT, ROOT_UNITS = 16, LEAF_UNITS
 """Where the leaf of an empty tree is."""
 FIELDS = 4 * protobuf.FIELDS
 
-STORE = np.dtype(
-    [
-        # What clients and the node see.
-        ("revision", np.int64),
-        ("compacted", np.int64),  # the revision that etcd calls compacted, -1: none yet
-        ("applied_index", np.int64),
-        ("keys", np.int64),  # that exist now
-        ("leases", np.int64),
-        ("watchers", np.int64),
-        ("streams", np.int64),
-        ("alarms", np.int64),  # bit 0: some member has NOSPACE, bit 1: CORRUPT
-        ("used_bytes", np.int64),  # of the arena, without what is free
-        ("extent_bytes", np.int64),  # of the arena, touched so far
-        ("wanted_bytes", np.int64),  # after NO_ROOM: the room that would do, 0: unknown
-        ("lease_slot", np.int64),  # the lease that the entry applied last granted or revoked, NONE: none
-        ("raft_term", np.int64),  # set by the node, for headers
-        ("lease_ttl_min_s", np.int64),  # set by the node
-        ("header_bytes", np.int64),  # length of ``header``
-        # The entry being applied.
-        ("now", np.int64),  # revision of what reads see: one more than ``revision`` once a transaction changed anything
-        ("changes", np.int64),
-        # Hash table.
-        ("seed", np.int64),
-        ("level_buckets", np.int64),  # a power of two: buckets at the beginning of this round of splits
-        ("split", np.int64),  # next bucket to split
-        ("entries", np.int64),  # key records, of deleted keys too
-        # Tree of keys.
-        ("root", np.int64),
-        ("height", np.int64),  # levels of inner nodes
-        # History: changes by number, in order of revision.
-        ("first", np.int64),
-        ("end", np.int64),
-        ("cut_next", np.int64),  # the next change at the floor whose predecessor may be superfluous
-        ("dropped_revision", np.int64),  # of the last change that history has lost
-        ("pins", np.int64),  # cursors that need all versions to stay
-        # Leases.
-        ("lease_free", np.int64),
-        ("lease_top", np.int64),
-        # Watchers.
-        ("watcher_free", np.int64),
-        ("watcher_top", np.int64),
-        ("stream_free", np.int64),
-        ("stream_top", np.int64),
-        ("subject_free", np.int64),
-        ("subject_top", np.int64),
-        ("exact", np.int64),  # watchers of one key
-        ("subject_first", np.int64),  # subjects with events that a sleeping watcher has not had, a queue
-        ("subject_last", np.int64),
-        ("late_first", np.int64),  # watchers that are to be asked, a queue
-        ("late_last", np.int64),
-        ("range_first", np.int64),  # sleeping watchers of ranges by the place in history that they have seen
-        ("range_last", np.int64),
-        # The snapshot being written.
-        ("snapshot_phase", np.int64),
-        ("snapshot_index", np.int64),
-        ("snapshot_revision", np.int64),
-        ("snapshot_floor", np.int64),
-        ("snapshot_key", np.int64),  # the key looked at last, 0: none yet
-        ("snapshot_version", np.int64),  # where among its versions to go on, 0: with the next key
-        ("snapshot_next", np.int64),
-        ("snapshot_start", np.int64),  # its part of history
-        ("snapshot_end", np.int64),
-        ("snapshot_leases", np.int64),
-        ("snapshot_count", np.int64),  # records written
-        ("snapshot_source", np.int64),  # the version whose key and value are being written
-        ("snapshot_left", np.int64),  # bytes of them still to write
-        # The dump being loaded.
-        ("loaded", np.int64),  # 1: it is complete
-        ("load_revision", np.int64),
-        ("load_numbers", np.int64, (8,)),  # of the record at hand
-        ("load_phase", np.int64),
-        ("load_count", np.int64),  # records read
-        ("load_kind", np.int64),
-        ("load_key_bytes", np.int64),
-        ("load_value_bytes", np.int64),
-        ("load_mod", np.int64),
-        ("load_create", np.int64),
-        ("load_number", np.int64),
-        ("load_lease", np.int64),
-        ("load_key", np.int64),
-        ("load_version", np.int64),
-        ("load_done", np.int64),  # bytes of the key or value read
-        # The hash being computed.
-        ("hash", np.int64),
-        ("hash_revision", np.int64),
-        ("hash_compacted", np.int64),
-        ("hash_key", np.int64),  # the key looked at last, 0: none yet
-        ("hash_version", np.int64),  # where among its versions to go on, 0: with the next key
-        ("hash_floor_seen", np.int64),  # 1: a version of this key is of the compacted revision
-        ("hash_running", np.int64),
-        ("header", np.uint8, (32,)),  # fields cluster_id and member_id as they stand in every header
-        ("fields", np.int64, (FIELDS,)),  # of the request's message
-        ("inner", np.int64, (FIELDS,)),  # of a message in it
-        ("path", np.int64, (2 * PATH_LEVELS,)),  # of the last descent: nodes, then positions in them
-        ("chain", np.int64, (CHAIN_EVENTS,)),
-        ("stack", np.int64, (4 * TXN_DEPTH_MAX,)),
-    ],
-    align=True,
-)
-"""What there is one of."""
-
 SPACE = np.dtype(
     [
         ("units", np.int64),  # capacity
@@ -231,29 +130,33 @@ TXN_OP = np.dtype(
 
 WATCHER = np.dtype(
     [
-        ("stream", np.int64),  # NONE: free
+        ("stream", np.int64),  # NONE: this place is free
         ("watch_id", np.int64),
-        ("state", np.int64),  # layout.ASLEEP, LATE or TAKEN
+        ("state", np.int64),  # ASLEEP, LATE or TAKEN
         ("subject", np.int64),  # the SUBJECT of a watcher of one key, NONE for one of a range
-        ("key", np.int64),  # reference of the key of a range; end of the range
-        ("range_end", np.int64),
+        ("extent", np.int64),  # layout.ONE_KEY, UP_TO or FROM
+        ("key", np.int64),  # of a range: reference in ``names`` of its first key; and of its end
         ("key_bytes", np.int64),
+        ("range_end", np.int64),
         ("end_bytes", np.int64),
-        ("next_revision", np.int64),  # all events before it are sent or of no interest
-        ("position", np.int64),  # of a range: the change in history to look at next
-        ("least_revision", np.int64),  # events before it are of no interest (a watch that starts in the future)
-        ("next_change", np.int64),  # within ``next_revision``: number of events sent of a revision in fragments
-        ("synced", np.int64),  # 1: it has had everything once, so that its events are new
-        ("progress", np.int64),  # wants progress notifications
-        ("quiet", np.int64),  # 1: nothing was sent since the last notification
+        ("next_revision", np.int64),  # no event before it is still to be sent
+        ("position", np.int64),  # the change in history to look at next, NONE: the first of ``next_revision``
+        ("skip", np.int64),  # without position: changes of ``next_revision`` that it has had
+        ("least_revision", np.int64),  # events before it are of no interest (a watch that begins in the future)
+        ("doomed", np.int64),  # 1: it began below the compacted revision
+        ("synced", np.int64),  # 1: it has once had everything, so that its events are new
+        ("progress", np.int64),  # 1: wants progress notifications
+        ("quiet", np.int64),  # 1: no event was sent since the last notification was due
         ("prev_kv", np.int64),
         ("fragment", np.int64),
         ("filters", np.int64),  # bit 0: no puts, bit 1: no deletes
-        ("owes_progress", np.int64),  # its stream's progress answer waits for it
-        ("previous", np.int64),  # watcher: in the list of sleepers or the queue of late ones
+        ("owes_progress", np.int64),  # 1: its stream's progress answer waits for it
+        ("before", np.int64),  # watcher: in the list of sleepers or of late ones, NONE at its ends
         ("next", np.int64),
-        ("stream_previous", np.int64),  # watcher: in its stream's list
+        ("stream_before", np.int64),  # watcher: in its stream's list
         ("stream_next", np.int64),
+        ("id_next", np.int64),  # watcher: next in its bucket by stream and watch id
+        ("bucket", np.int64),  # 1 + watcher: first of this bucket, 0: none
     ],
     align=True,
 )
@@ -262,9 +165,10 @@ STREAM = np.dtype(
     [
         ("used", np.int64),
         ("handle", np.int64),  # the server's name of the call
-        ("first", np.int64),  # watcher
+        ("first", np.int64),  # watcher, NONE: none
         ("next_id", np.int64),
         ("waiting", np.int64),  # watchers that a progress answer waits for
+        ("progress_revision", np.int64),  # what that answer will say
         ("next_free", np.int64),
     ],
     align=True,
@@ -273,8 +177,8 @@ STREAM = np.dtype(
 
 SUBJECT = np.dtype(
     [
-        ("hash", np.int64),
-        ("key", np.int64),  # reference of its bytes
+        ("hash", np.int64),  # as in the table of keys
+        ("key", np.int64),  # reference in ``names``
         ("key_bytes", np.int64),
         ("watchers", np.int64),
         ("last_revision", np.int64),  # of the newest event
@@ -290,9 +194,130 @@ SUBJECT = np.dtype(
 )
 """A key that exact watchers watch."""
 
+BATCH = np.dtype(
+    [
+        ("in_history", np.int64),  # whether candidates are changes in history, or versions of one key
+        ("begin", np.int64),  # first candidate
+        ("stop", np.int64),  # behind the last one
+        ("end", np.int64),  # behind the last one that goes into the response
+        ("events", np.int64),
+        ("bytes", np.int64),  # of the events
+        ("revision", np.int64),  # of the last event
+        ("scanned", np.int64),  # candidates up to here were looked at
+        ("partial", np.int64),  # 1: more events of the last revision follow
+    ],
+    align=True,
+)
+"""What goes into one response of a watcher."""
+
 ALARM = np.dtype([("member", np.int64), ("kind", np.int64)], align=True)
 """An alarm raised; kind 0: none."""
 ALARMS_MAX = 16
+
+
+STORE = np.dtype(
+    [
+        # What clients and the node see.
+        ("revision", np.int64),
+        ("compacted", np.int64),  # the revision that etcd calls compacted, -1: none yet
+        ("applied_index", np.int64),
+        ("keys", np.int64),  # that exist now
+        ("leases", np.int64),
+        ("watchers", np.int64),
+        ("streams", np.int64),
+        ("alarms", np.int64),  # bit 0: some member has NOSPACE, bit 1: CORRUPT
+        ("used_bytes", np.int64),  # of the arena, without what is free
+        ("extent_bytes", np.int64),  # of the arena, touched so far
+        ("wanted_bytes", np.int64),  # after NO_ROOM: the room that would do, 0: unknown
+        ("lease_slot", np.int64),  # the lease that the entry applied last granted or revoked, NONE: none
+        ("raft_term", np.int64),  # set by the node, for headers
+        ("lease_ttl_min_s", np.int64),  # set by the node
+        ("header_bytes", np.int64),  # length of ``header``
+        # The entry being applied.
+        ("now", np.int64),  # revision of what reads see: one more than ``revision`` once a transaction changed anything
+        ("changes", np.int64),
+        # Hash table.
+        ("seed", np.int64),
+        ("level_buckets", np.int64),  # a power of two: buckets at the beginning of this round of splits
+        ("split", np.int64),  # next bucket to split
+        ("entries", np.int64),  # key records, of deleted keys too
+        # Tree of keys.
+        ("root", np.int64),
+        ("height", np.int64),  # levels of inner nodes
+        # History: changes by number, in order of revision.
+        ("first", np.int64),
+        ("end", np.int64),
+        ("cut_next", np.int64),  # the next change at the floor whose predecessor may be superfluous
+        ("dropped_revision", np.int64),  # of the last change that history has lost
+        ("pins", np.int64),  # cursors that need all versions to stay
+        # Leases.
+        ("lease_free", np.int64),
+        ("lease_top", np.int64),
+        # Watchers.
+        ("watcher_free", np.int64),
+        ("watcher_top", np.int64),
+        ("stream_free", np.int64),
+        ("stream_top", np.int64),
+        ("subject_free", np.int64),
+        ("subject_top", np.int64),
+        ("exact", np.int64),  # watchers of one key
+        ("subject_first", np.int64),  # subjects with events that a sleeping watcher has not had, a queue
+        ("subject_last", np.int64),
+        ("late_first", np.int64),  # watchers that are to be asked, a queue
+        ("late_last", np.int64),
+        ("turn", np.int64),  # which of these queues is asked first next time
+        ("range_first", np.int64),  # sleeping watchers of ranges by the place in history that they have seen
+        ("range_last", np.int64),
+        # The snapshot being written.
+        ("snapshot_phase", np.int64),
+        ("snapshot_index", np.int64),
+        ("snapshot_revision", np.int64),
+        ("snapshot_floor", np.int64),
+        ("snapshot_key", np.int64),  # the key looked at last, 0: none yet
+        ("snapshot_version", np.int64),  # where among its versions to go on, 0: with the next key
+        ("snapshot_next", np.int64),
+        ("snapshot_start", np.int64),  # its part of history
+        ("snapshot_end", np.int64),
+        ("snapshot_leases", np.int64),
+        ("snapshot_count", np.int64),  # records written
+        ("snapshot_source", np.int64),  # the version whose key and value are being written
+        ("snapshot_left", np.int64),  # bytes of them still to write
+        # The dump being loaded.
+        ("loading", np.int64),  # 1: from the beginning of a load to its end
+        ("loaded", np.int64),  # 1: it is complete
+        ("load_revision", np.int64),
+        ("load_numbers", np.int64, (8,)),  # of the record at hand
+        ("load_phase", np.int64),
+        ("load_count", np.int64),  # records read
+        ("load_kind", np.int64),
+        ("load_key_bytes", np.int64),
+        ("load_value_bytes", np.int64),
+        ("load_mod", np.int64),
+        ("load_create", np.int64),
+        ("load_number", np.int64),
+        ("load_lease", np.int64),
+        ("load_key", np.int64),
+        ("load_version", np.int64),
+        ("load_done", np.int64),  # bytes of the key or value read
+        # The hash being computed.
+        ("hash", np.int64),
+        ("hash_revision", np.int64),
+        ("hash_compacted", np.int64),
+        ("hash_key", np.int64),  # the key looked at last, 0: none yet
+        ("hash_version", np.int64),  # where among its versions to go on, 0: with the next key
+        ("hash_floor_seen", np.int64),  # 1: a version of this key is of the compacted revision
+        ("hash_running", np.int64),
+        ("header", np.uint8, (32,)),  # fields cluster_id and member_id as they stand in every header
+        ("fields", np.int64, (FIELDS,)),  # of the request's message
+        ("inner", np.int64, (FIELDS,)),  # of a message in it
+        ("path", np.int64, (2 * PATH_LEVELS,)),  # of the last descent: nodes, then positions in them
+        ("chain", np.int64, (CHAIN_EVENTS,)),  # versions of one key, newest first
+        ("batch", BATCH),
+        ("stack", np.int64, (4 * TXN_DEPTH_MAX,)),
+    ],
+    align=True,
+)
+"""What there is one of."""
 
 
 class Store(NamedTuple):
@@ -361,7 +386,7 @@ def new_store(
         buckets=reserve(np.uint32, _power_of_two(keys_max)),
         history=reserve(np.uint32, _power_of_two(arena_bytes // UNIT_BYTES // HISTORY_BLOCK_ENTRIES)),
         leases=reserve(LEASE, _power_of_two(leases_max)),
-        watchers=reserve(WATCHER, watchers_max),
+        watchers=reserve(WATCHER, _power_of_two(watchers_max)),
         streams=reserve(STREAM, streams_max),
         subjects=reserve(SUBJECT, _power_of_two(watchers_max)),
         alarms=np.zeros(ALARMS_MAX, ALARM),

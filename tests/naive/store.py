@@ -38,6 +38,8 @@ class Event:
 
     key: bytes
     version: Version
+    previous: Version | None
+    """What the key was a revision earlier, None: it was not there."""
 
 
 @dataclass
@@ -64,6 +66,7 @@ class NaiveStore:
         self.compacted = -1
         self.keys: dict[bytes, list[Version]] = {}
         self.events: list[Event] = []
+        """All of them: compaction takes none from here."""
         self.leases: dict[int, Lease] = {}
         self.alarms: list[tuple[int, int]] = []
         self.ttl_min = 0
@@ -142,7 +145,7 @@ class NaiveStore:
         if version.lease:
             self.leases[version.lease].keys.add(key)
         self.keys.setdefault(key, []).append(version)
-        self.events.append(Event(key, version))
+        self.events.append(Event(key, version, self.version_at(key, self.revision)))
         self.changed = True
 
     def check_put(self, request: Any) -> None:
@@ -259,7 +262,6 @@ class NaiveStore:
             self.keys[key] = newer
             if not newer:
                 del self.keys[key]
-        self.events = [event for event in self.events if event.version.mod >= self.compacted]
         return messages.CompactionResponse()
 
     def grant(self, request: Any, lease_id: int) -> Any:
