@@ -12,7 +12,7 @@ from kvbench.sim.records import PACKET_BYTES, SLOT_BYTES, SLOTS, Failure, Happen
 
 TICK, PACKET, DISK, CLIENT = int(Happening.TICK), int(Happening.PACKET), int(Happening.DISK), int(Happening.CLIENT)
 FAULT, ROOM, RESTART = int(Happening.FAULT), int(Happening.ROOM), int(Happening.RESTART)
-LINK, TIMEOUT = int(Happening.LINK), int(Happening.TIMEOUT)
+LINK, TIMEOUT, ISOLATE = int(Happening.LINK), int(Happening.TIMEOUT), int(Happening.ISOLATE)
 NO_PROGRESS, WORLD_FULL = int(Failure.NO_PROGRESS), int(Failure.WORLD_FULL)
 PAUSED, CRASHED, LOST = int(Met.PAUSE), int(Met.CRASH), int(Met.UNSYNCED_LOSS)
 CLOCK_STEPPED, FLIPPED = int(Met.CLOCK_STEP), int(Met.BIT_FLIP)
@@ -143,14 +143,16 @@ def strike(world: Any) -> None:
     """The next adversity."""
     state = world.state[0]
     kind, member = faults.next_adversity(state), draw(state, int(state["options"]["members"]))
+    if chance(state, 500):
+        member = int(state["leader"])
     now, own = int(state["now_ns"]), world.members[member]
     trace(state, kind, member)
     if kind == faults.PARTITION:
         faults.partition(state)
     elif kind == faults.ONE_WAY:
-        faults.cut_one_way(state)
+        faults.cut_one_way(state, member)
     elif kind == faults.PAUSE:
-        own["resumes_ns"] = now + 50 * MS + draw(state, 3 * S)
+        own["resumes_ns"] = now + 50 * MS + draw(state, 4 * S)
         state["met"][PAUSED] += 1
     elif kind == faults.CRASH and chance(state, 300):
         crash(world, member)
@@ -198,6 +200,9 @@ def happen(world: Any, event: Any) -> int:
             schedule(world, int(state["now_ns"]) + gap // 4 + draw(state, 2 * gap), FAULT, 0, 0, 0)
     elif kind == ROOM:
         world.members[member]["full"] = 0
+    elif kind == ISOLATE:
+        if state["healed"] == 0:
+            faults.isolate(state, member)
     elif kind == TIMEOUT:
         client = world.clients[event["a"]]
         if client["operation"] == event["b"] and client["wish"] != 0:
@@ -286,7 +291,7 @@ def run(world: Any, n0: Any, n1: Any, n2: Any, n3: Any, n4: Any) -> int:
             return fail(state, NO_PROGRESS, 0)
         if is_quiet(world):
             return DONE
-        if kind == FAULT or kind == ROOM or kind == TIMEOUT or kind == RESTART:
+        if kind == FAULT or kind == ROOM or kind == TIMEOUT or kind == RESTART or kind == ISOLATE:
             if happen(world, event) == START_MEMBER:
                 return START_MEMBER
             continue

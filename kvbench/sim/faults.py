@@ -52,6 +52,9 @@ def choose_options(state: Any) -> None:
     options["all_crashes"] = draw(state, 2)
     options["full_disks"] = draw(state, 2)
     options["clock_steps"] = 1 if chance(state, 200) else 0
+    options["usurps"] = 1 if chance(state, 400) else 0
+    options["election_ticks"] = 20 + draw(state, 80)
+    options["message_bytes"] = 64 if chance(state, 400) else 1 << 12
     options["flips"] = 1 if chance(state, 200) else 0
     options["snapshot_every"] = 0 if chance(state, 200) else 20 + draw(state, 300)
     options["leases"] = 1 if chance(state, 600) else 0
@@ -100,17 +103,28 @@ def partition(state: Any) -> None:
 
 
 @kernel
-def cut_one_way(state: Any) -> None:
-    """One member is heard by nobody, or hears nobody, or one way between two members is cut."""
+def cut_one_way(state: Any, one: int) -> None:
+    """Member ``one`` is heard by nobody, or hears nobody, or one way from it to another member is cut."""
     members = int(state["options"]["members"])
     mend(state)
-    one, other, way = draw(state, members), draw(state, members), draw(state, 3)
+    other, way = draw(state, members), draw(state, 3)
     for member in range(members):
         if way == 0 or (way == 2 and member == other):
             state["cut"][one * MEMBERS_MAX + member] = 1
         elif way == 1:
             state["cut"][member * MEMBERS_MAX + one] = 1
     state["met"][CUT_ONE_WAY] += 1
+
+
+@kernel
+def isolate(state: Any, member: int) -> None:
+    """Cut a member off from all others, and nobody else."""
+    mend(state)
+    for other in range(int(state["options"]["members"])):
+        if other != member:
+            state["cut"][member * MEMBERS_MAX + other] = 1
+            state["cut"][other * MEMBERS_MAX + member] = 1
+    state["met"][PARTITIONED] += 1
 
 
 @kernel

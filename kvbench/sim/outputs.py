@@ -9,11 +9,11 @@ from kvbench.node.records import QUEUES, Buffer, DiskKind, File
 from kvbench.ops.status import grpc_status
 from kvbench.rt.crc32c import crc32c
 from kvbench.sim import clients, disk, network
-from kvbench.sim.agenda import draw, schedule, trace
+from kvbench.sim.agenda import chance, draw, schedule, trace
 from kvbench.sim.records import INDEXES_MAX, QUEUE_DEPTH, Failure, Happening, Met
 from kvbench.wire.peer import frame_size
 
-CLIENT, DISK = int(Happening.CLIENT), int(Happening.DISK)
+CLIENT, DISK, ISOLATE = int(Happening.CLIENT), int(Happening.DISK), int(Happening.ISOLATE)
 DIVERGED, MEMBER_FAILED, WORLD_FULL = int(Failure.DIVERGED), int(Failure.MEMBER_FAILED), int(Failure.WORLD_FULL)
 READ_ACROSS_LEADERS, FULL_DISK, COMPACTION = int(Met.READ_ACROSS_LEADERS), int(Met.FULL_DISK), int(Met.COMPACTION)
 WRITE, SYNC, CREATE, RENAME = int(DiskKind.WRITE), int(DiskKind.SYNC), int(DiskKind.CREATE), int(DiskKind.RENAME)
@@ -205,7 +205,6 @@ def compare_applied(world: Any, node: Any, member: int) -> int:
             state["failure_index"] = index
             return DIVERGED
     own["applied"] = applied
-    state["applied_max"] = max(applied, int(state["applied_max"]))
     return 0
 
 
@@ -230,6 +229,20 @@ def take_statistics(world: Any, node: Any, member: int) -> None:
 
 
 @kernel
+def note_leader(world: Any, node: Any, member: int) -> int:
+    """Take note of who leads; a new leader may be cut off soon. Returns what ``schedule`` does."""
+    state = world.state[0]
+    state["leader"] = member
+    term = int(node.state[0]["term"])
+    if term <= state["leader_term"]:
+        return 0
+    state["leader_term"] = term
+    if state["healed"] == 1 or state["options"]["usurps"] == 0 or chance(state, 400):
+        return 0
+    return schedule(world, int(state["now_ns"]) + draw(state, 100_000_000), ISOLATE, member, 0, 0)
+
+
+@kernel
 def settle_outputs(world: Any, node: Any, member: int, now: int) -> int:
     """Let a member go on until it waits, and carry out all that it asks for. Returns 0, or a Failure."""
     more = 1
@@ -245,6 +258,8 @@ def settle_outputs(world: Any, node: Any, member: int, now: int) -> int:
         if result != 0:
             return result
     take_statistics(world, node, member)
+    if node.state[0]["leads"] == 1 and note_leader(world, node, member) < 0:
+        return WORLD_FULL
     if node.state[0]["failed"] != 0:
         return MEMBER_FAILED
     return 0

@@ -48,6 +48,8 @@ class Happening(IntEnum):
     """a: another member, b: 1 when ``member`` is connected to it, 0 when it learns that it is not."""
     TIMEOUT = 9
     """a: a client, b: its operation: it waits no longer."""
+    ISOLATE = 10
+    """``member``, which was elected a moment ago, is cut off from all others."""
 
 
 class Met(IntEnum):
@@ -110,7 +112,10 @@ OPTIONS = np.dtype(
         ("all_crashes", np.int64),  # every member at once
         ("full_disks", np.int64),
         ("clock_steps", np.int64),
+        ("usurps", np.int64),  # 1: new leaders are often cut off soon
         ("flips", np.int64),  # 1: a bit of one crashed member's log may be flipped
+        ("election_ticks", np.int64),
+        ("message_bytes", np.int64),  # most bytes of entries in a message; the least lets one entry in
         ("snapshot_every", np.int64),
         ("leases", np.int64),
         ("compactions", np.int64),
@@ -136,7 +141,8 @@ WORLD = np.dtype(
         ("failure_member", np.int64),
         ("failure_index", np.int64),
         ("damaged", np.int64),  # the member whose log was flipped, -1: none
-        ("applied_max", np.int64),
+        ("leader", np.int64),  # the member that was last seen to lead
+        ("leader_term", np.int64),  # the highest in which one was
         ("options", OPTIONS),
         ("met", np.int64, (METS,)),
         ("sent_order", np.int64, (MEMBERS_MAX * MEMBERS_MAX,)),  # of each link, of the last packet delivered
