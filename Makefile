@@ -2,6 +2,7 @@
 # make test    everything: lint, all tests compiled, unit tests interpreted (with coverage) and with bounds checks
 # make unit    the tests that need no servers, compiled
 # make bench   figures of single kernels, and the load engine's own ceiling
+# make soak    20,000 simulated runs of the built-in store (SEEDS=n for another number; half an hour)
 # make kernels how long a machine that never ran kvbench spends on compiling, by group of kernels
 # make lint    ruff, mypy, import contracts
 # make readme  write the README's tables anew, from the code
@@ -12,7 +13,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit bench kernels lint readme clean servers test-groups test-compiled test-interpreted test-bounds
+.PHONY: help demo test unit bench soak kernels lint readme clean servers test-groups test-compiled test-interpreted test-bounds
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -93,6 +94,10 @@ test-interpreted: $(VENV)/.test-packages
 
 test-bounds: $(VENV)/.test-packages
 	$(call timed,unit tests with bounds checks,NUMBA_BOUNDSCHECK=1 $(UNIT_TESTS) $(NO_KERNELS:%=--ignore=tests/%))
+
+SEEDS := 20000
+soak: $(VENV)/.run-packages
+	$(BIN)/python -m kvbench.sim --count $(SEEDS)
 
 kernels: $(VENV)/.run-packages
 	@$(BIN)/python -m kvbench.compiling --fresh
