@@ -13,6 +13,7 @@ from kvbench.sim.records import PACKET_BYTES, SLOT_BYTES, SLOTS, Failure, Happen
 TICK, PACKET, DISK, CLIENT = int(Happening.TICK), int(Happening.PACKET), int(Happening.DISK), int(Happening.CLIENT)
 FAULT, ROOM, RESTART = int(Happening.FAULT), int(Happening.ROOM), int(Happening.RESTART)
 LINK, TIMEOUT, ISOLATE = int(Happening.LINK), int(Happening.TIMEOUT), int(Happening.ISOLATE)
+STRIKE_DOWN = int(Happening.STRIKE_DOWN)
 NO_PROGRESS, WORLD_FULL = int(Failure.NO_PROGRESS), int(Failure.WORLD_FULL)
 PAUSED, CRASHED, LOST = int(Met.PAUSE), int(Met.CRASH), int(Met.UNSYNCED_LOSS)
 CLOCK_STEPPED, FLIPPED = int(Met.CLOCK_STEP), int(Met.BIT_FLIP)
@@ -103,8 +104,8 @@ def any_member(world: Any) -> int:
 
 
 @kernel
-def crash(world: Any, member: int) -> None:
-    """A member is gone at once, and what its disk did not sync with it; clients wait in vain; it starts again later."""
+def crash(world: Any, member: int, away_ns: int) -> None:
+    """A member is gone at once, and what its disk did not sync with it; it starts again after about ``away_ns``."""
     state, own = world.state[0], world.members[member]
     if own["up"] == 0:
         return
@@ -118,7 +119,7 @@ def crash(world: Any, member: int) -> None:
         own["queue_count"][queue] = 0
     if state["options"]["flips"] == 1 and state["damaged"] < 0 and state["options"]["members"] > 1:
         flip_bit(world, member)
-    schedule(world, int(state["now_ns"]) + 10 * MS + draw(state, 3 * S), RESTART, member, 0, 0)
+    schedule(world, int(state["now_ns"]) + away_ns // 100 + draw(state, 2 * away_ns), RESTART, member, 0, 0)
     for other in range(int(state["options"]["members"])):
         if world.members[other]["up"] == 1:
             at_ns = int(state["now_ns"]) + draw(state, 20 * MS)
@@ -155,12 +156,12 @@ def strike(world: Any) -> None:
         own["resumes_ns"] = now + 50 * MS + draw(state, 4 * S)
         state["met"][PAUSED] += 1
     elif kind == faults.CRASH and chance(state, 300):
-        crash(world, member)
+        crash(world, member, S)
     elif kind == faults.CRASH:
         own["doomed"] = 1
     elif kind == faults.ALL_CRASH:
         for one in range(int(state["options"]["members"])):
-            crash(world, one)
+            crash(world, one, S)
     elif kind == faults.FULL_DISK:
         own["full"] = 1
         schedule(world, now + 500 * MS + draw(state, 3 * S), ROOM, member, 0, 0)
@@ -200,9 +201,11 @@ def happen(world: Any, event: Any) -> int:
             schedule(world, int(state["now_ns"]) + gap // 4 + draw(state, 2 * gap), FAULT, 0, 0, 0)
     elif kind == ROOM:
         world.members[member]["full"] = 0
-    elif kind == ISOLATE:
-        if state["healed"] == 0:
+    elif kind == ISOLATE or kind == STRIKE_DOWN:
+        if state["healed"] == 0 and kind == ISOLATE:
             faults.isolate(state, member)
+        elif state["healed"] == 0:
+            crash(world, member, 20 * MS)
     elif kind == TIMEOUT:
         client = world.clients[event["a"]]
         if client["operation"] == event["b"] and client["wish"] != 0:
@@ -291,7 +294,8 @@ def run(world: Any, n0: Any, n1: Any, n2: Any, n3: Any, n4: Any) -> int:
             return fail(state, NO_PROGRESS, 0)
         if is_quiet(world):
             return DONE
-        if kind == FAULT or kind == ROOM or kind == TIMEOUT or kind == RESTART or kind == ISOLATE:
+        is_world = kind == FAULT or kind == ROOM or kind == TIMEOUT or kind == RESTART
+        if is_world or kind == ISOLATE or kind == STRIKE_DOWN:
             if happen(world, event) == START_MEMBER:
                 return START_MEMBER
             continue
@@ -305,7 +309,7 @@ def run(world: Any, n0: Any, n1: Any, n2: Any, n3: Any, n4: Any) -> int:
             if kind == PACKET:
                 network.release(world, int(event["a"]))
         elif kind == DISK and world.members[member]["doomed"] == 1:
-            crash(world, member)
+            crash(world, member, S)
         elif world.members[member]["resumes_ns"] > state["now_ns"]:
             result = postpone(world, event, int(world.members[member]["resumes_ns"]))
         else:

@@ -55,10 +55,23 @@ def choose_options(state: Any) -> None:
     options["usurps"] = 1 if chance(state, 400) else 0
     options["election_ticks"] = 20 + draw(state, 80)
     options["message_bytes"] = 64 if chance(state, 400) else 1 << 12
+    if options["usurps"] == 1:
+        favour_usurpers(state, options)
     options["flips"] = 1 if chance(state, 200) else 0
     options["snapshot_every"] = 0 if chance(state, 200) else 20 + draw(state, 300)
     options["leases"] = 1 if chance(state, 600) else 0
     options["compactions"] = 1 if chance(state, 600) else 0
+
+
+@kernel
+def favour_usurpers(state: Any, options: Any) -> None:
+    """Three members, elections soon, entries one by one: logs then end in terms that others have never heard of."""
+    options["members"] = 3
+    options["election_ticks"] = 20 + draw(state, 20)
+    options["message_bytes"] = 64
+    options["loss_per_mille"] = 0
+    options["straggle_per_mille"] = 0
+    options["fault_gap_ns"] = 500 * MS + draw(state, S)
 
 
 @kernel

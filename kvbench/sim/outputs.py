@@ -14,6 +14,7 @@ from kvbench.sim.records import INDEXES_MAX, QUEUE_DEPTH, Failure, Happening, Me
 from kvbench.wire.peer import frame_size
 
 CLIENT, DISK, ISOLATE = int(Happening.CLIENT), int(Happening.DISK), int(Happening.ISOLATE)
+STRIKE_DOWN = int(Happening.STRIKE_DOWN)
 DIVERGED, MEMBER_FAILED, WORLD_FULL = int(Failure.DIVERGED), int(Failure.MEMBER_FAILED), int(Failure.WORLD_FULL)
 READ_ACROSS_LEADERS, FULL_DISK, COMPACTION = int(Met.READ_ACROSS_LEADERS), int(Met.FULL_DISK), int(Met.COMPACTION)
 WRITE, SYNC, CREATE, RENAME = int(DiskKind.WRITE), int(DiskKind.SYNC), int(DiskKind.CREATE), int(DiskKind.RENAME)
@@ -237,9 +238,24 @@ def note_leader(world: Any, node: Any, member: int) -> int:
     if term <= state["leader_term"]:
         return 0
     state["leader_term"] = term
-    if state["healed"] == 1 or state["options"]["usurps"] == 0 or chance(state, 400):
+    if state["healed"] == 1 or state["options"]["usurps"] == 0 or chance(state, 250):
         return 0
-    return schedule(world, int(state["now_ns"]) + draw(state, 100_000_000), ISOLATE, member, 0, 0)
+    options = state["options"]
+    wait_ns = 0 if chance(state, 400) else draw(state, 6 * int(options["delay_ns"]) + 2 * int(options["disk_ns"]))
+    return schedule(world, int(state["now_ns"]) + wait_ns, ISOLATE, member, 0, 0)
+
+
+@kernel
+def note_vote(world: Any, node: Any, member: int) -> int:
+    """Take note of a vote for another; who gave it may crash soon. Returns what ``schedule`` does."""
+    state, own, raft = world.state[0], world.members[member], node.raft.state[0]
+    if raft["vote"] < 0 or raft["vote"] == member or raft["term"] <= own["voted_term"]:
+        return 0
+    own["voted_term"] = raft["term"]
+    options = state["options"]
+    if state["healed"] == 1 or options["usurps"] == 0 or chance(state, 500):
+        return 0
+    return schedule(world, int(state["now_ns"]) + draw(state, 5 * int(options["disk_ns"])), STRIKE_DOWN, member, 0, 0)
 
 
 @kernel
@@ -258,6 +274,8 @@ def settle_outputs(world: Any, node: Any, member: int, now: int) -> int:
         if result != 0:
             return result
     take_statistics(world, node, member)
+    if note_vote(world, node, member) < 0:
+        return WORLD_FULL
     if node.state[0]["leads"] == 1 and note_leader(world, node, member) < 0:
         return WORLD_FULL
     if node.state[0]["failed"] != 0:

@@ -48,6 +48,8 @@ class Happening(IntEnum):
     """a: another member, b: 1 when ``member`` is connected to it, 0 when it learns that it is not."""
     TIMEOUT = 9
     """a: a client, b: its operation: it waits no longer."""
+    STRIKE_DOWN = 11
+    """``member``, which gave its vote a moment ago, crashes and starts again at once."""
     ISOLATE = 10
     """``member``, which was elected a moment ago, is cut off from all others."""
 
@@ -172,7 +174,7 @@ MEMBER = np.dtype(
         ("clock_ns", np.int64),  # how far its clock is ahead of the world's
         ("full", np.int64),  # 1: its disk has no room for new files
         ("applied", np.int64),  # entries already compared with the world's
-        ("term", np.int64),
+        ("voted_term", np.int64),  # the last in which it was seen to vote for another
         ("noted", np.int64, (METS,)),  # what the world's ``met`` has of this incarnation's statistics
         ("queue_head", np.int64, (QUEUES,)),
         ("queue_count", np.int64, (QUEUES,)),
