@@ -85,8 +85,8 @@ def start_command(world: Any, node: Any, member: int, queue: int) -> int:
     command = world.commands[(member * QUEUES + queue) * QUEUE_DEPTH + int(own["queue_head"][queue])]
     if command["kind"] == WRITE:
         slot = open_file(world, member, command)
-        if slot >= 0:
-            write_file(world, node, slot, command)
+        if slot >= 0 and write_file(world, node, slot, command) < 0:
+            return WORLD_FULL
     usual = int(world.state[0]["options"]["disk_ns"])
     at_ns = int(world.state[0]["now_ns"]) + usual // 4 + draw(world.state[0], 2 * usual)
     return schedule(world, at_ns, DISK, member, queue, int(own["incarnation"]))
