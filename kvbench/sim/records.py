@@ -12,7 +12,7 @@ from kvbench.wire.protobuf import new_fields
 
 SECTOR_BYTES = 512
 """What a disk writes whole or not at all."""
-SLOT_BYTES = 1 << 17
+SLOT_BYTES = 1 << 19
 """Room for a file of a simulated disk."""
 SLOTS = 24
 """Files on a member's disk."""
