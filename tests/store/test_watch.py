@@ -102,6 +102,11 @@ class Watching(Pair):
             self.watched[stream, response.watch_id] = one
         return response
 
+    def answer(self, watcher: int) -> Any:
+        """The next response of a watcher, None when there is none."""
+        self.out[:] = 0xEE
+        return self.response(int(watch_events.watch_next(self.store, watcher, self.out, 0, ROOM, 1)), ROOM)
+
     def ask(self, watcher: int, room: int, split: int = 0) -> int:
         """One question to a watcher. Returns the bytes of what it said, or a negative code."""
         stream = int(self.store.watchers[watcher]["stream"])
