@@ -6,6 +6,7 @@ when its parent is gone.
 
 import argparse
 import os
+import select
 import signal
 import sys
 import threading
@@ -79,8 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until told to end. Returns the exit code."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
     parent = os.getppid()
-    endings = {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1}
-    signal.pthread_sigmask(signal.SIG_BLOCK, endings)
+    told = listen_to_signals(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGUSR1, 0, 0, 0)
     try:
         if options.cpu is not None:
@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    while thread.is_alive() and not told_to_end(endings, parent):
+    while thread.is_alive() and not told_to_end(told, parent):
         pass
     store(stop, 0, 1)
     thread.join(PARENT_CHECK_S)
@@ -109,10 +109,23 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if codes == [0] else 1
 
 
-def told_to_end(endings: set[signal.Signals], parent: int) -> bool:
+def listen_to_signals(*endings: signal.Signals) -> int:
+    """The read end of a pipe that gets a byte, its number, for each of these signals.
+
+    Whichever thread one is delivered to: numpy's libraries have threads of their own that block none.
+    """
+    told, number = os.pipe()
+    os.set_blocking(number, False)
+    signal.set_wakeup_fd(number)
+    for ending in endings:
+        signal.signal(ending, lambda _number, _frame: None)
+    return told
+
+
+def told_to_end(told: int, parent: int) -> bool:
     """Wait a little for a signal. The parent's death is SIGUSR1; a parent whose thread ended still lives."""
-    told = signal.sigtimedwait(endings, PARENT_CHECK_S)
-    if told is not None and told.si_signo != signal.SIGUSR1:
+    ready, _, _ = select.select([told], [], [], PARENT_CHECK_S)
+    if ready and any(number != signal.SIGUSR1 for number in os.read(told, 64)):
         return True
     return os.getppid() != parent
 
