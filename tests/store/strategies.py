@@ -88,4 +88,7 @@ txns = transactions(st.recursive(parts, transactions, max_leaves=12))
 reading_txns = transactions(st.one_of(ranges(), plain_ranges))
 grants = st.builds(messages.LeaseGrantRequest, ID=st.sampled_from(LEASES), TTL=st.integers(-1, 100))
 revokes = st.builds(messages.LeaseRevokeRequest, ID=st.sampled_from(LEASES))
+alarms = st.builds(
+    messages.AlarmRequest, action=st.sampled_from([0, 1, 2, 2]), memberID=st.integers(1, 2), alarm=st.integers(0, 2)
+)
 compactions = st.builds(messages.CompactionRequest, revision=st.integers(-1, 20))

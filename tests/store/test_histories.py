@@ -24,6 +24,7 @@ steps = st.one_of(
     strategies.grants,
     strategies.revokes,
     strategies.compactions,
+    strategies.alarms,
     st.integers(1, 5),
 )
 """Requests, and numbers of changes that compaction is to look at."""

@@ -19,8 +19,7 @@ from tests.store.test_histories import is_read
 EXAMPLES = 60 if JIT_ENABLED else 10
 writes = st.one_of(
     strategies.puts, strategies.puts, strategies.deletes, strategies.txns, strategies.grants, strategies.revokes,
-    strategies.compactions, st.integers(1, 5),
-    st.builds(messages.AlarmRequest, action=st.integers(1, 2), memberID=st.integers(1, 2), alarm=st.just(2)),
+    strategies.compactions, strategies.alarms, st.integers(1, 5),
 )  # fmt: skip
 big_puts = st.builds(
     lambda key, size: messages.PutRequest(key=key * 30, value=bytes(range(256)) * size), strategies.keys,
