@@ -90,9 +90,15 @@ def is_key(arena: Any, key: int, buf: Any, at: int, size: int) -> bool:
 
 
 @kernel
-def compare_key(arena: Any, key: int, buf: Any, at: int, size: int) -> int:
-    """-1, 0 or 1 as ``buf[at : at + size]`` is before, at or behind a key."""
-    return compare(buf, at, size, arena, key_at(arena, key), key_bytes(arena, key))
+def compare_behind(arena: Any, key: int, buf: Any, at: int, size: int, same: int) -> tuple[int, int]:
+    """(-1, 0 or 1 as ``buf[at : at + size]`` is before, at or behind a key; bytes that are equal, in steps of 8).
+
+    The first ``same`` bytes are known to be equal.
+    """
+    start, length = key_at(arena, key), key_bytes(arena, key)
+    while same + 8 <= min(size, length) and load_le64(buf, at + same) == load_le64(arena, start + same):
+        same += 8
+    return compare(buf, at + same, size - same, arena, start + same, length - same), same
 
 
 @kernel

@@ -13,7 +13,7 @@ from typing import Any
 from kvbench.jit import kernel
 from kvbench.rt.buffer import copy, load_le32, store_le32
 from kvbench.store.arena import allocate, release
-from kvbench.store.layout import compare_key, key_at, key_bytes
+from kvbench.store.layout import compare_behind, key_at, key_bytes
 from kvbench.store.records import LEAF_UNITS, OUT_OF_MEMORY, PATH_LEVELS, UNIT_BYTES
 
 LEAF_KEYS = 62
@@ -47,19 +47,25 @@ def _move(arena: Any, node: int, index: int, source: int, start: int, count: int
 
 
 @kernel
-def _position(arena: Any, node: int, low: int, high: int, buf: Any, at: int, size: int, least: int) -> int:
-    """Number of the words ``low`` to ``high`` of a node, keys in order, before a given key.
+def _position(
+    arena: Any, node: int, low: int, high: int, buf: Any, at: int, size: int, least: int, below: int, above: int
+) -> tuple[int, int, int]:
+    """(number, below, above): how many of the words ``low`` to ``high`` of a node, keys in order, are before a key.
 
-    With ``least`` 1 these are the keys below it, with 0 it counts itself.
+    With ``least`` 1 these are the keys below it, with 0 it counts itself. ``below`` and ``above`` say how many bytes
+    the key shares with the nearest known ones on either side: what lies between shares the fewer of them too.
     """
     start = low
     while low < high:
         middle = (low + high) >> 1
-        if compare_key(arena, word(arena, node, middle), buf, at, size) >= least:
+        order, same = compare_behind(arena, word(arena, node, middle), buf, at, size, min(below, above))
+        if order >= least:
             low = middle + 1
+            below = same
         else:
             high = middle
-    return low - start
+            above = same
+    return low - start, below, above
 
 
 @kernel
@@ -69,13 +75,17 @@ def descend(store: Any, buf: Any, at: int, size: int) -> int:
     path = state["path"]
     height = int(state["height"])
     node = int(state["root"])
+    below = above = 0
     for level in range(height):
-        place = _position(arena, node, SEPARATORS + 1, SEPARATORS + word(arena, node, 0), buf, at, size, 0)
+        first, end = SEPARATORS + 1, SEPARATORS + word(arena, node, 0)
+        place, below, above = _position(arena, node, first, end, buf, at, size, 0, below, above)
         path[level] = node
         path[POSITIONS + level] = place
         node = word(arena, node, HEAD + place)
     path[height] = node
-    path[POSITIONS + height] = _position(arena, node, HEAD, HEAD + word(arena, node, 0), buf, at, size, 1)
+    end = HEAD + word(arena, node, 0)
+    place, below, above = _position(arena, node, HEAD, end, buf, at, size, 1, below, above)
+    path[POSITIONS + height] = place
     return node
 
 
