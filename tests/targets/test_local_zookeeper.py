@@ -14,7 +14,7 @@ from kvbench.targets.asking import four_letter_word
 from kvbench.targets.running import Member, TargetError
 from kvbench.targets.spec import parse_target
 from tests.targets.starting import Start
-from tests.targets.waiting import eventually, is_gone
+from tests.targets.waiting import eventually, is_gone, is_stopped
 
 VERSIONS = list(dict.fromkeys(server.version for server in found.find_all("zookeeper"))) or ["3.8.0"]
 pytestmark = pytest.mark.slow
@@ -92,6 +92,7 @@ def test_a_stopped_server_is_stopped_all_the_same(start: Start) -> None:
     pid = target.members[0].pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
+    assert eventually(lambda: is_stopped(pid))
     assert target.counters(target.members[0]) == {}
     target.stop()
     assert is_gone(pid)
