@@ -66,6 +66,36 @@ def revoke(node: Any, now: int, slot: int) -> int:
 
 
 @kernel
+def sort_by_deadline(node: Any, count: int) -> None:
+    """Sort the ``count`` slots in the store's ``found``: which lease ends first comes first (a heap sort)."""
+    found = node.store.found
+    for root in range(count // 2 - 1, -1, -1):
+        sift_down(node, root, count)
+    for end in range(count - 1, 0, -1):
+        last = int(found[end])
+        found[end] = found[0]
+        found[0] = last
+        sift_down(node, 0, end)
+
+
+@kernel
+def sift_down(node: Any, root: int, count: int) -> None:
+    """Restore the heap of the first ``count`` slots in ``found``, latest end first, below ``root``."""
+    found, deadlines = node.store.found, node.deadlines
+    slot = int(found[root])
+    child = 2 * root + 1
+    while child < count:
+        if child + 1 < count and deadlines[int(found[child])] < deadlines[int(found[child + 1])]:
+            child += 1
+        if deadlines[int(found[child])] <= deadlines[slot]:
+            break
+        found[root] = found[child]
+        root = child
+        child = 2 * root + 1
+    found[root] = slot
+
+
+@kernel
 def expire(node: Any, now: int) -> None:
     """A tick of the leader: end leases that are due, looking at a part of them at a time."""
     state = node.state[0]

@@ -9,7 +9,7 @@ from typing import Any
 
 from kvbench.jit import kernel
 from kvbench.node.codes import BUSY
-from kvbench.node.leases import SECOND_NS, is_due, renew, revoke
+from kvbench.node.leases import SECOND_NS, is_due, renew, revoke, sort_by_deadline
 from kvbench.node.outbox import room, sent
 from kvbench.node.pending import reply
 from kvbench.node.records import ASK, NO_MEMBER
@@ -211,7 +211,10 @@ def answer(node: Any, now: int, read: Any) -> int:
         return answer_lease(node, now, read)
     to, limit = int(node.state[0]["reply_end"]), len(node.reply_bytes)
     if method == LEASE_LEASES:
-        size = leases.lease_list(node.store, node.reply_bytes, to, limit)
+        count = leases.list_slots(node.store)
+        if node.raft.state[0]["role"] == LEADER:
+            sort_by_deadline(node, count)
+        size = leases.lease_list(node.store, count, node.reply_bytes, to, limit)
     else:
         at = int(read["at"])
         size = reads.read(node.store, method, node.read_bytes, at, at + int(read["bytes"]), node.reply_bytes, to, limit)

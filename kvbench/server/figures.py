@@ -1,4 +1,4 @@
-"""What the loop tells Python of its member once a tick."""
+"""What the loop tells Python of its member: once a tick, and before it asks something."""
 
 from typing import Any
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from kvbench.server.identity import API_VERSION
+from kvbench.server.identity import API_VERSION, CLUSTER_VERSION
 from kvbench.server.metrics import NOSPACE, Sources, render
 from kvbench.server.records import Figure
 
@@ -84,7 +84,9 @@ def version(sources: Sources, query: str) -> tuple[int, str, bytes]:
     """As etcd's, with kvbench's own beside it."""
     from kvbench import __version__
 
-    said = {"etcdserver": API_VERSION, "etcdcluster": API_VERSION, "storage": API_VERSION, "kvbench": __version__}
+    said = {
+        "etcdserver": API_VERSION, "etcdcluster": CLUSTER_VERSION, "storage": CLUSTER_VERSION, "kvbench": __version__,
+    }  # fmt: skip
     return 200, JSON, json.dumps(said, separators=(",", ":")).encode()
 
 

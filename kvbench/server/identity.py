@@ -3,9 +3,11 @@
 import hashlib
 from dataclasses import dataclass
 
-API_VERSION = "3.7.0"
+API_VERSION = "3.7.3"
 """What Status and /version say: clients decide by it what they may ask for, and where etcd's versions differ, this
-store follows 3.7."""
+store follows this one."""
+CLUSTER_VERSION = "3.7.0"
+"""What etcd of that version says of its cluster, and of the form of its data."""
 
 
 @dataclass(frozen=True)

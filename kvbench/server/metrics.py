@@ -10,9 +10,10 @@ from kvbench.server.end_records import METHODS_COUNTED, STATUSES
 from kvbench.server.grpc_end import NO_METHOD, is_streaming
 from kvbench.server.identity import API_VERSION, Identity
 from kvbench.server.records import Figure
-from kvbench.wire.etcd_methods import PATHS
+from kvbench.wire.etcd_methods import PATHS, Method
 
 NOSPACE = 1
+SERVER_STREAMS = (Method.SNAPSHOT, Method.RANGE_STREAM)
 PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 
 
@@ -134,7 +135,7 @@ def of_calls(sources: Sources) -> Iterator[Family]:
     for method in range(METHODS_COUNTED):
         path = "/unknown/unknown" if method == NO_METHOD else PATHS[method].decode()
         _, service, name = path.split("/")
-        kind = "bidi_stream" if is_streaming(method) else "unary"
+        kind = "bidi_stream" if is_streaming(method) else "server_stream" if method in SERVER_STREAMS else "unary"
         for code in range(STATUSES):
             count = int(sources.handled[method * STATUSES + code])
             if count or code == 0:

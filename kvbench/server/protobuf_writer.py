@@ -29,6 +29,11 @@ def text(field: int, value: str) -> bytes:
     return content(field, value.encode()) if value else b""
 
 
+def signed(value: int) -> int:
+    """An int64 of those that ``numbers`` gives as uint64."""
+    return value - (1 << 64) if value >> 63 else value
+
+
 def numbers(data: bytes, wanted: Iterable[int]) -> dict[int, int]:
     """The numbers in fields ``wanted`` of a message, 0 for those that are not there. Raises ValueError for damage."""
     found = dict.fromkeys(wanted, 0)

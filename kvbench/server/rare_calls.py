@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kvbench.node.records import CommandKind
+from kvbench.ops.errors import ErrorCode
 from kvbench.ops.status import GRPC_STATUS, TEXT, StoreError
 from kvbench.server import http_pages
-from kvbench.server.identity import API_VERSION
+from kvbench.server.identity import API_VERSION, CLUSTER_VERSION
 from kvbench.server.metrics import NOSPACE, Sources
-from kvbench.server.protobuf_writer import content, number, numbers, text
+from kvbench.server.protobuf_writer import content, number, numbers, signed, text
 from kvbench.server.rare_channel import Asked, RareChannel
 from kvbench.server.rare_ring import Question
 from kvbench.server.records import Figure
@@ -74,11 +75,13 @@ class RareCalls:
     def _refuse(self, asked: Asked, code: int) -> None:
         self.channel.answer(asked, TEXT[code].encode(), GRPC_STATUS[code])
 
-    def _header(self) -> bytes:
+    def _header(self, with_revision: bool = True) -> bytes:
         """The response header of this moment, as field 1."""
         figure, identity = self.sources.figures, self.sources.identity
         inner = number(1, identity.cluster_id) + number(2, identity.own.id)
-        return content(1, inner + number(3, int(figure[Figure.REVISION])) + number(4, int(figure[Figure.TERM])))
+        if with_revision:
+            inner += number(3, int(figure[Figure.REVISION]))
+        return content(1, inner + number(4, int(figure[Figure.TERM])))
 
     def _member_list(self, asked: Asked) -> None:
         numbers(asked.message, (1,))
@@ -86,7 +89,8 @@ class RareCalls:
             content(2, number(1, one.id) + text(2, one.name) + text(3, one.url) + text(4, one.url))
             for one in self.sources.identity.members
         )
-        self.channel.answer(asked, self._header() + members)
+        # As in etcd: a list of members has no revision.
+        self.channel.answer(asked, self._header(with_revision=False) + members)
 
     def _status(self, asked: Asked) -> None:
         numbers(asked.message, ())
@@ -102,18 +106,20 @@ class RareCalls:
         message += number(5, int(figure[Figure.COMMIT])) + number(6, int(figure[Figure.TERM]))
         message += number(7, int(figure[Figure.APPLIED]))
         message += b"".join(text(8, error) for error in errors)
-        message += number(9, int(figure[Figure.USED_BYTES])) + text(11, API_VERSION)
-        self.channel.answer(asked, message + number(12, self.sources.quota_bytes))
+        message += number(9, int(figure[Figure.USED_BYTES])) + text(11, CLUSTER_VERSION)
+        # The last field says of a downgrade that there is none.
+        self.channel.answer(asked, message + number(12, self.sources.quota_bytes) + content(13, b""))
 
     def _hash(self, asked: Asked) -> None:
         numbers(asked.message, ())
         self._hash_at(asked, 0, lambda values: number(2, values[0]))
 
     def _hash_kv(self, asked: Asked) -> None:
-        revision = numbers(asked.message, (1,))[1]
+        revision = signed(numbers(asked.message, (1,))[1])
 
         def response(values: tuple[int, int, int]) -> bytes:
-            return number(2, values[0]) + number(3, values[1]) + number(4, values[2])
+            # As in etcd: what was never compacted is compacted at -1, and a negative revision is taken as it stands.
+            return number(2, values[0]) + number(3, values[1] or -1) + number(4, min(revision, 0) or values[2])
 
         self._hash_at(asked, revision, response)
 
@@ -124,12 +130,13 @@ class RareCalls:
             else:
                 self.channel.answer(asked, self._header() + response(values))
 
-        if not self.command(CommandKind.HASH_KV, done, revision):
+        if not self.command(CommandKind.HASH_KV, done, max(revision, 0)):
             self._refuse(asked, StoreError.TOO_MANY_REQUESTS)
 
     def _defragment(self, asked: Asked) -> None:
         numbers(asked.message, ())
-        self.channel.answer(asked, self._header())
+        # As in etcd: no header.
+        self.channel.answer(asked, b"")
 
     def _move_leader(self, asked: Asked) -> None:
         target = numbers(asked.message, (1,))[1]
@@ -146,12 +153,17 @@ class RareCalls:
             if code < 0:
                 self._refuse(asked, code)
             else:
-                self.channel.answer(asked, self._header())
+                # As in etcd: no header.
+                self.channel.answer(asked, b"")
 
         if not self.command(CommandKind.TRANSFER, done, position):
             self._refuse(asked, StoreError.TOO_MANY_REQUESTS)
 
     def _health(self, asked: Asked) -> None:
+        # The first field is the name of a service; only the server as a whole, which has none, has a health.
+        if asked.message[:1] == b"\n" and asked.message[1:2] != b"\0":
+            self.channel.answer(asked, b"unknown service", ErrorCode.NOT_FOUND)
+            return
         healthy = not http_pages.why_unhealthy(self.sources, False)
         self.channel.answer(asked, number(1, SERVING if healthy else NOT_SERVING))
 
@@ -172,13 +184,12 @@ class RareCalls:
             self._refuse(asked, StoreError.TOO_MANY_REQUESTS)
 
     def _stream(self, asked: Asked, file: BinaryIO, size: int) -> None:
-        """Send a snapshot's file, a checksum behind it."""
-        header = self._header()
+        """Send a snapshot's file, a checksum behind it. As in etcd there is no header."""
         with file:
             left = padded_bytes(size) + hashlib.sha256().digest_size
             for blob in with_checksum(file, size):
                 left -= len(blob)
-                message = header + number(2, left) + content(3, blob) + text(4, API_VERSION)
+                message = number(2, left) + content(3, blob) + text(4, CLUSTER_VERSION)
                 if not self.channel.answer(asked, message, last=left == 0):
                     return
 

@@ -25,10 +25,13 @@ class Refusal(IntEnum):
     BAD_MESSAGE = 8
     UNREAD = 9
     """The peer does not read a stream's responses as fast as they come."""
+    CUSTOM_ORDER = 10
+    """RangeStream (etcdserver/api/v3rpc/key.go of etcd 3.7), as the next one."""
+    REVISION_FILTERS = 11
 
 
 UNKNOWN_METHOD, COMPRESSED, BAD_FLAG, TOO_LARGE, NO_MESSAGE, LIST_TOO_LARGE, TOO_MANY_CALLS, NO_MEMORY = range(8)
-BAD_MESSAGE, UNREAD = 8, 9
+BAD_MESSAGE, UNREAD, CUSTOM_ORDER, REVISION_FILTERS = 8, 9, 10, 11
 
 _TEXTS = (
     (grpc.UNIMPLEMENTED, "this server does not have the method"),
@@ -41,6 +44,8 @@ _TEXTS = (
     (grpc.RESOURCE_EXHAUSTED, "the server has no memory left for this request or its response"),
     (grpc.INTERNAL, "grpc: error unmarshalling request"),
     (grpc.RESOURCE_EXHAUSTED, "responses are not read as fast as they come"),
+    (grpc.UNIMPLEMENTED, "RangeStream does not support custom sort orders"),
+    (grpc.UNIMPLEMENTED, "RangeStream does not support revision filters"),
 )
 _STRIDE = 96
 _STATUS_OF = np.array([status for status, _ in _TEXTS], np.int64)

@@ -6,10 +6,12 @@ from kvbench.jit import kernel
 from kvbench.node import step
 from kvbench.ops.status import StoreError
 from kvbench.rt.buffer import copy
-from kvbench.server import grpc_answers, rare_ring, refusals, sockets, watches
+from kvbench.server import figures, grpc_answers, rare_ring, refusals, sockets, watches
 from kvbench.server.rare_ring import ANSWER_BYTES, ANSWER_NUMBERS, ANSWER_SLOTS, FILLED, FREE, LOST, Question
 from kvbench.server.records import BUSY_NUMBERS
+from kvbench.store import requests
 from kvbench.wire import etcd_methods, grpc_pool
+from kvbench.wire.protobuf import message_field_bytes, write_length
 
 TIMEOUT, TOO_MANY_REQUESTS = int(StoreError.TIMEOUT), int(StoreError.TOO_MANY_REQUESTS)
 RESPONSE_TOO_LARGE = int(StoreError.RESPONSE_TOO_LARGE)
@@ -27,21 +29,47 @@ def on_request(server: Any, end: Any, node: Any, ring: Any, number: int, at: int
         watches.request(server, end, node.store, number, at, stop)
         return
     handle = grpc_answers.handle_of(end, number)
-    if method >= etcd_methods.FIRST_RARE and method != etcd_methods.ALARM:
+    is_range_stream = method == etcd_methods.RANGE_STREAM
+    if method >= etcd_methods.FIRST_RARE and method != etcd_methods.ALARM and not is_range_stream:
+        figures.publish_member(server.figures, node)
         if not rare_ring.ask(ring, handle, method, -1, end.arena, at, stop - at, 0, 0, 0, 0):
             grpc_answers.fail_store(end, number, TOO_MANY_REQUESTS)
         return
     if method == etcd_methods.LEASE_KEEP_ALIVE:
         call["count"] += 1
+    if is_range_stream:
+        refusal = unstreamable(node.store, end.arena, at, stop)
+        if refusal >= 0:
+            watches.refuse(end, number, refusal)
+            return
     state = server.state[0]
     if state["busy_head"] != state["busy_tail"]:
         put_off(server, end, number, at, stop, now)
         return
-    code = step.offer(node, now, handle, method, end.arena, at, stop)
+    code = step.offer(node, now, handle, offered_as(method), end.arena, at, stop)
     if code > 0:
         put_off(server, end, number, at, stop, now)
     elif code < 0:
         grpc_answers.fail_store(end, number, code)
+
+
+@kernel
+def offered_as(method: int) -> int:
+    """The method as the member knows it: what RangeStream streams is the response of a Range, in one piece."""
+    return etcd_methods.RANGE if method == etcd_methods.RANGE_STREAM else method
+
+
+@kernel
+def unstreamable(store: Any, buf: Any, at: int, stop: int) -> int:
+    """The Refusal of a RangeRequest that etcd does not stream; -1: it does, or refuses it as a Range too."""
+    if requests.check(store, etcd_methods.RANGE, buf, at, stop) < 0:
+        return -1
+    fields = store.state[0]["fields"]
+    order, target = fields[5], fields[6]
+    if order != 0 and (order != 1 or target != 0):
+        return refusals.CUSTOM_ORDER
+    is_filtered = fields[10] != 0 or fields[11] != 0 or fields[12] != 0 or fields[13] != 0
+    return refusals.REVISION_FILTERS if is_filtered else -1
 
 
 @kernel
@@ -77,7 +105,8 @@ def offer_again(server: Any, end: Any, node: Any, now: int) -> None:
         if number >= 0:
             code = TIMEOUT
             if now - server.busy[first + 3] < BUSY_NS:
-                code = step.offer(node, now, handle, int(end.calls[number]["method"]), end.arena, at, at + size)
+                method = offered_as(int(end.calls[number]["method"]))
+                code = step.offer(node, now, handle, method, end.arena, at, at + size)
             if code > 0:
                 return
         grpc_pool.give(pool, end.arena, at, size)
@@ -88,9 +117,12 @@ def offer_again(server: Any, end: Any, node: Any, now: int) -> None:
 
 @kernel
 def half_closed(end: Any, number: int) -> None:
-    """The peer of a stream of many requests sends no more: end it once all are answered."""
+    """The peer of a stream of many requests sends no more: end it once all are answered.
+
+    As in etcd, its watchers are sent events all the same.
+    """
     call = end.calls[number]
-    if call["method"] == etcd_methods.WATCH or call["count"] == 0:
+    if call["method"] != etcd_methods.WATCH and call["count"] == 0:
         grpc_answers.finish(end, number)
 
 
@@ -101,6 +133,7 @@ def take_replies(server: Any, end: Any, node: Any, ring: Any) -> None:
         reply = node.replies[place]
         if reply["method"] < 0:
             values = reply["values"]
+            figures.publish_member(server.figures, node)
             rare_ring.ask(
                 ring, int(reply["handle"]), COMMAND_DONE, int(reply["method"]), node.reply_bytes, 0, 0,
                 int(reply["code"]), int(values[0]), int(values[1]), int(values[2]),
@@ -120,15 +153,19 @@ def answer(end: Any, number: int, code: int, source: Any, at: int, size: int) ->
         return
     call = end.calls[number]
     is_stream = call["method"] == etcd_methods.LEASE_KEEP_ALIVE
-    to = grpc_answers.open_response(end, number, size)
+    is_nested = call["method"] == etcd_methods.RANGE_STREAM
+    whole = message_field_bytes(size) if is_nested else size
+    to = grpc_answers.open_response(end, number, whole)
     if to < 0:
         if is_stream:
             watches.refuse(end, number, refusals.UNREAD)
         else:
             grpc_answers.fail_store(end, number, RESPONSE_TOO_LARGE)
         return
+    if is_nested:
+        to = write_length(end.arena, to, 1, size)
     copy(end.arena, to, source, at, size)
-    grpc_answers.close_response(end, number, size, not is_stream)
+    grpc_answers.close_response(end, number, whole, not is_stream)
     if is_stream:
         call["count"] -= 1
         if call["count"] == 0 and call["half_closed"] == 1:

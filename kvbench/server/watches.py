@@ -17,7 +17,11 @@ CONTROL_BYTES = 1024
 SMALL_BYTES = 8192
 LARGE_BYTES = 2 << 20
 LARGEST_BYTES = 64 << 20
-"""Rooms that events are tried with. Beyond the last, one revision's events are split over responses."""
+"""Rooms that events are tried with: a small one, a large one, and twice as much each time up to the largest.
+
+A response that waits for the peer's windows keeps its room, so it should not be much more than it needs. Beyond the
+largest, one revision's events are split over responses.
+"""
 RESPONSES_MAX = 64
 """Of one watcher before another one's turn."""
 NO_ROOM, TABLE_FULL = int(StoreCode.NO_ROOM), int(StoreCode.TABLE_FULL)
@@ -116,7 +120,7 @@ def send_one(end: Any, store: Any, number: int, watcher: int) -> int:
             grpc_answers.close_response(end, number, size, False)
             return size
         grpc_answers.abandon_response(end)
-        room = LARGE_BYTES if room == SMALL_BYTES else (LARGEST_BYTES if room == LARGE_BYTES else 2 * LARGEST_BYTES)
+        room = LARGE_BYTES if room == SMALL_BYTES else 2 * room
     return 0 if size == 0 else -1
 
 

@@ -188,23 +188,32 @@ def time_to_live(store: Any, buf: Any, at: int, end: int, remaining_s: int, out:
 
 
 @kernel
-def lease_list(store: Any, out: Any, to: int, limit: int) -> int:
-    """Write a LeaseLeasesResponse. Returns its bytes or NO_ROOM."""
+def list_slots(store: Any) -> int:
+    """Put the slots of all leases into ``found``. Returns their number."""
+    count = 0
+    for slot in range(store.state[0]["lease_top"]):
+        if store.leases[slot]["id"] != 0:
+            store.found[count] = slot
+            count += 1
+    return count
+
+
+@kernel
+def lease_list(store: Any, count: int, out: Any, to: int, limit: int) -> int:
+    """Write a LeaseLeasesResponse of the ``count`` slots in ``found``. Returns its bytes or NO_ROOM."""
     state, leases = store.state[0], store.leases
     size = RESPONSE_BYTES_MAX
-    for slot in range(state["lease_top"]):
-        if leases[slot]["id"] != 0:
-            size += message_field_bytes(varint_field_bytes(int(leases[slot]["id"])))
+    for position in range(count):
+        size += message_field_bytes(varint_field_bytes(int(leases[reference_at(store.found, position)]["id"])))
     if size > limit - to:
         state["wanted_bytes"] = size
         return NO_ROOM
     start = to
     to = write_header(store, out, to, int(state["revision"]))
-    for slot in range(state["lease_top"]):
-        lease_id = int(leases[slot]["id"])
-        if lease_id != 0:
-            to = write_length(out, to, LEASES, varint_field_bytes(lease_id))
-            to = write_varint_field(out, to, 1, lease_id)
+    for position in range(count):
+        lease_id = int(leases[reference_at(store.found, position)]["id"])
+        to = write_length(out, to, LEASES, varint_field_bytes(lease_id))
+        to = write_varint_field(out, to, 1, lease_id)
     return to - start
 
 

@@ -238,8 +238,16 @@ def _cancel(store: Any, stream: int, buf: Any, at: int, end: int, out: Any, to: 
 
 @kernel
 def _ask_progress(store: Any, stream: int, out: Any, to: int) -> int:
-    """Answer at once if no watcher of the stream misses anything, else let the last one of those that do answer."""
+    """Answer at once if no watcher of the stream misses anything, else let the last one of those that do answer.
+
+    As in etcd there is no answer while one of them is to begin in the future.
+    """
     state, owner = store.state[0], store.streams[stream]
+    watcher = int(owner["first"])
+    while watcher != NONE:
+        if store.watchers[watcher]["least_revision"] > state["revision"]:
+            return to
+        watcher = int(store.watchers[watcher]["stream_next"])
     owner["progress_revision"] = state["revision"]
     owner["waiting"] = 0
     watcher = int(owner["first"])
@@ -263,10 +271,10 @@ def write_progress(store: Any, watch_id: int, revision: int, out: Any, to: int) 
 def watch_progress(store: Any, watcher: int, out: Any, to: int) -> int:
     """The notification that is due to a watcher which asked for them (at most CONTROL_BYTES_MAX). Returns its bytes.
 
-    0: none is to be sent, because events were since the last one, or are still to come.
+    0: none is to be sent, because events were since the last one, or are still to come, or it is to begin later.
     """
     record = store.watchers[watcher]
-    quiet = record["quiet"] == 1
+    quiet = record["quiet"] == 1 and record["least_revision"] <= store.state[0]["revision"]
     record["quiet"] = 1
     if not quiet or not watchers.has_all(store, watcher):
         return 0

@@ -39,17 +39,18 @@ class Method(IntEnum):
     DEFRAGMENT = 17
     MOVE_LEADER = 18
     HEALTH_CHECK = 19
+    RANGE_STREAM = 20
 
 
 PUT, RANGE, DELETE_RANGE, TXN, WATCH, LEASE_GRANT, LEASE_REVOKE, LEASE_KEEP_ALIVE = (int(m) for m in list(Method)[:8])
 COMPACT, LEASE_TIME_TO_LIVE, LEASE_LEASES = (int(m) for m in list(Method)[8:11])
 MEMBER_LIST, STATUS, ALARM, HASH, HASH_KV, SNAPSHOT = (int(m) for m in list(Method)[11:17])
-DEFRAGMENT, MOVE_LEADER, HEALTH_CHECK = (int(m) for m in list(Method)[17:])
+DEFRAGMENT, MOVE_LEADER, HEALTH_CHECK, RANGE_STREAM = (int(m) for m in list(Method)[17:])
 METHODS = len(Method)
 METHODS_SENT = 8
 """The first so many are what kvbench's own client calls."""
 FIRST_RARE = MEMBER_LIST
-"""Methods from here on are about a member, not about its data."""
+"""Methods from here on, ALARM and RANGE_STREAM apart, are about a member, not about its data."""
 PATHS = (
     b"/etcdserverpb.KV/Put",
     b"/etcdserverpb.KV/Range",
@@ -71,6 +72,7 @@ PATHS = (
     b"/etcdserverpb.Maintenance/Defragment",
     b"/etcdserverpb.Maintenance/MoveLeader",
     b"/grpc.health.v1.Health/Check",
+    b"/etcdserverpb.KV/RangeStream",
 )
 
 PATH_BYTES_MAX = 40

@@ -217,7 +217,8 @@ def test_what_there_is_to_say_of_leases() -> None:
     with pytest.raises(Refused) as refused:
         time_to_live(driver, -8, True, 100)
     assert refused.value.code == StoreCode.NO_ROOM
-    listed = ask(driver, leases.lease_list, messages.LeaseLeasesResponse, driver.out, 0, 1000)
+    count = leases.list_slots(driver.store)
+    listed = ask(driver, leases.lease_list, messages.LeaseLeasesResponse, count, driver.out, 0, 1000)
     assert listed.header == now and sorted(one.ID for one in listed.leases) == [-8, 7, 9]
     kept = ask(driver, leases.write_keep_alive, messages.LeaseKeepAliveResponse, -8, 60, driver.out, 0)
     assert kept == messages.LeaseKeepAliveResponse(header=now, ID=-8, TTL=60)

@@ -474,6 +474,20 @@ def test_progress_waits_for_what_is_not_sent_yet() -> None:
     assert pair.progress == {stream: [2]}
 
 
+def test_no_progress_is_told_while_a_watcher_of_the_stream_is_to_begin_in_the_future() -> None:
+    pair = Watching()
+    stream = pair.open()
+    create(pair, stream, key=b"a", start_revision=3)
+    watcher = int(watch.take_pending(pair.store))
+    assert watcher == -1
+    for _ in range(2):
+        assert pair.request(stream, progress_request=messages.WatchProgressRequest()) is None
+        put(pair, b"b")
+        pair.finish()
+    asked = pair.request(stream, progress_request=messages.WatchProgressRequest())
+    assert (asked.watch_id, asked.header.revision) == (-1, 3)
+
+
 def test_progress_is_answered_when_the_watcher_it_waited_for_is_cancelled() -> None:
     pair = Watching()
     stream = pair.open()

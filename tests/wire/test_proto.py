@@ -47,6 +47,8 @@ def test_bytes_are_those_of_the_api() -> None:
 
 OTHER_NAMES = {"Compact": "Compaction", "Check": "HealthCheck"}
 """Calls whose messages are named differently."""
+OTHER_REQUESTS = {"RangeStream": "Range"}
+"""Calls that take another one's request."""
 
 
 def test_methods_are_paths_with_the_messages_that_they_take() -> None:
@@ -56,5 +58,5 @@ def test_methods_are_paths_with_the_messages_that_they_take() -> None:
         service, _, call = method.path.rpartition("/")
         assert service.startswith(("/etcdserverpb.", "/grpc.health.v1.")), name
         message = OTHER_NAMES.get(call, call)
-        assert method.request.DESCRIPTOR.name == f"{message}Request"
+        assert method.request.DESCRIPTOR.name == f"{OTHER_REQUESTS.get(call, message)}Request"
         assert method.response.DESCRIPTOR.name == f"{message}Response"

@@ -14,6 +14,7 @@ class Method(NamedTuple):
 
 
 RANGE = Method("/etcdserverpb.KV/Range", messages.RangeRequest, messages.RangeResponse)
+RANGE_STREAM = Method("/etcdserverpb.KV/RangeStream", messages.RangeRequest, messages.RangeStreamResponse)
 PUT = Method("/etcdserverpb.KV/Put", messages.PutRequest, messages.PutResponse)
 DELETE_RANGE = Method("/etcdserverpb.KV/DeleteRange", messages.DeleteRangeRequest, messages.DeleteRangeResponse)
 TXN = Method("/etcdserverpb.KV/Txn", messages.TxnRequest, messages.TxnResponse)
