@@ -44,6 +44,8 @@ def find_or_make_key(store: Any, buf: Any, at: int, size: int) -> int:
     key = table.find(store, code, buf, at, size)
     if key != 0:
         return key
+    if store.state[0]["entries"] >= len(store.found) >> 1:
+        return 0
     key = allocate(store.spaces[0], store.arena, key_record_bytes(size))
     if key == 0:
         return 0

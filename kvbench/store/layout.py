@@ -43,7 +43,7 @@ def reference_at(references: Any, position: int) -> int:
 @kernel
 def load_le16(array: Any, at: int) -> int:
     """Little-endian uint16 as int64."""
-    return int(array[at]) | int(array[at + 1]) << 8
+    return np.int64(array[at]) | np.int64(array[at + 1]) << 8  # type: ignore[return-value]
 
 
 # -- keys -------------------------------------------------------------------------------------------------------------

@@ -202,6 +202,8 @@ def _end_key(store: Any) -> int:
             return DAMAGED
     else:
         key = own
+        if state["entries"] >= len(store.found) >> 1:
+            return OUT_OF_MEMORY
         if tree.insert(store, key) < 0:
             return OUT_OF_MEMORY
         table.insert(store, code, key)
@@ -239,6 +241,21 @@ def _end_version(store: Any) -> int:
     if state["load_kind"] != BASE:
         state["revision"] = state["load_mod"]
     return changes.publish(store, key, version, slot, state["load_kind"] != BASE)
+
+
+@kernel
+def bump_revision(store: Any, by: int, compact: int) -> int:
+    """Count revisions on by so many, so that nobody who saw later ones of another copy of this state sees them go back.
+
+    With ``compact`` 1 all before counts as compacted: watches that begin there are cancelled. Returns the new revision.
+    """
+    state = store.state[0]
+    state["revision"] += by
+    state["now"] = state["revision"]
+    if compact == 1:
+        state["compacted"] = state["revision"]
+        state["cut_next"] = state["first"]
+    return int(state["revision"])
 
 
 @kernel

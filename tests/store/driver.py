@@ -76,8 +76,15 @@ class Driver:
         size = apply.apply(self.store, self.index, buf, 0, len(buf) - 8, self.out, 0, room)
         if size < 0:
             raise Refused(int(size))
+        return self.parse(KINDS[type(message)][1], int(size), room)
+
+    def parse(self, kind: Any, size: int, room: int) -> Any:
+        """The response that was written: byte for byte as protobuf writes it, and nothing beyond its room."""
         assert size <= room and (self.out[room:] == 0xEE).all()
-        return KINDS[type(message)][1].FromString(bytes(self.out[:size]))
+        data = bytes(self.out[:size])
+        response = kind.FromString(data)
+        assert response.SerializeToString() == data
+        return response
 
     def read(self, message: Any, room: int = OUT_BYTES) -> Any:
         """Answer a RangeRequest or a TxnRequest that only reads. Raises Refused."""
@@ -89,9 +96,7 @@ class Driver:
         size = reads.read(self.store, method, buf, 0, len(data), self.out, 0, room)
         if size < 0:
             raise Refused(int(size))
-        assert size <= room and (self.out[room:] == 0xEE).all()
-        response = messages.RangeResponse if is_range else messages.TxnResponse
-        return response.FromString(bytes(self.out[:size]))
+        return self.parse(messages.RangeResponse if is_range else messages.TxnResponse, int(size), room)
 
 
 METHODS: dict[type, int] = {

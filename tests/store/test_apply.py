@@ -189,8 +189,7 @@ def ask(driver: Driver, kernel: Any, response: Any, *arguments: Any) -> Any:
     size = int(kernel(driver.store, *arguments))
     if size < 0:
         raise Refused(size)
-    assert (driver.out[size:] == 0xEE).all()
-    return response.FromString(bytes(driver.out[:size]))
+    return driver.parse(response, size, size)
 
 
 def time_to_live(driver: Driver, lease_id: int, keys: bool, room: int = 1 << 16) -> Any:

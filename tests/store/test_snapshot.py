@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvbench.jit import JIT_ENABLED
+from kvbench.ops.status import StoreError
 from kvbench.store import compaction, hashing, loading, snapshot
 from kvbench.store.records import StoreCode
 from kvbench.wire.proto import messages
@@ -148,6 +149,24 @@ def test_loading_forgets_what_was_there_before() -> None:
         other.apply(messages.PutRequest(key=b"other %d" % number, lease=5))
     assert everything(load(data, 100, other)) == everything(filled())
     check_invariants(other.store)
+
+
+@pytest.mark.parametrize("compact", [0, 1])
+def test_a_bumped_revision(compact: int) -> None:
+    """What ``etcdutl snapshot restore --bump-revision`` does, with --mark-compacted or without."""
+    driver = load(dump(filled(), 100, []), 100)
+    before = driver.read(messages.RangeRequest(key=b"\0", range_end=b"\0"))
+    revision = int(driver.state["revision"])
+    assert loading.bump_revision(driver.store, 1000, compact) == revision + 1000
+    copy = load(dump(driver, 100, []), 100)
+    after = copy.read(messages.RangeRequest(key=b"\0", range_end=b"\0"))
+    assert (after.kvs, after.header.revision) == (before.kvs, revision + 1000)
+    old = step(copy, messages.RangeRequest(key=b"key 1", revision=revision))
+    assert (old == StoreError.COMPACTED) == (compact == 1)
+    assert copy.apply(messages.PutRequest(key=b"a")).header.revision == revision + 1001
+    while compaction.compact_some(copy.store, 10):
+        pass
+    check_invariants(copy.store)
 
 
 def test_damage_is_refused_or_incomplete() -> None:

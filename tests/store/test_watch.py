@@ -86,7 +86,10 @@ class Watching(Pair):
         if size < 0:
             raise Refused(size)
         assert size <= room and (self.out[size:] == 0xEE).all()
-        return messages.WatchResponse.FromString(bytes(self.out[:size])) if size else None
+        data = bytes(self.out[:size])
+        response = messages.WatchResponse.FromString(data)
+        assert response.SerializeToString() == data
+        return response if size else None
 
     def create(self, stream: int, request: Any) -> Any:
         response = self.request(stream, create_request=request)
