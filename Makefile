@@ -1,6 +1,7 @@
 # make demo    a one-minute comparison of the servers this machine has or can get, with a table and a report
 # make test    everything: lint, all tests compiled, unit tests interpreted (with coverage) and with bounds checks
 # make unit    the tests that need no servers, compiled
+# make long    the tests that take a minute or more each, which `make test` leaves out
 # make bench   figures of single kernels, and the load engine's own ceiling
 # make soak    20,000 simulated runs of the built-in store (SEEDS=n for another number; half an hour)
 # make kernels how long a machine that never ran kvbench spends on compiling, by group of kernels
@@ -13,7 +14,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit bench soak kernels lint readme clean servers test-groups test-compiled test-interpreted test-bounds
+.PHONY: help demo test unit long bench soak kernels lint readme clean servers test-groups test-compiled test-interpreted test-bounds
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,7 +22,7 @@ UNIT := -m "not slow"
 # Two processes for tests that compute; more for all tests together, half of which wait for servers.
 TESTS := $(BIN)/python -m pytest -q --dist worksteal --durations=15
 UNIT_TESTS := $(TESTS) -n 2 $(UNIT)
-ALL_TESTS := $(TESTS) -n 3
+ALL_TESTS := $(TESTS) -n 3 -m "not long"
 # Their subjects call no kernel: with bounds checks they would do what they do without.
 NO_KERNELS := analysis artifact measure report run targets stats/test_percentiles.py test_cli.py test_config.py \
   test_demo.py test_doctor.py test_readme.py test_workloads.py
@@ -84,6 +85,9 @@ readme: $(VENV)/.run-packages
 
 unit: $(VENV)/.test-packages
 	$(call timed,unit tests compiled,$(UNIT_TESTS))
+
+long: servers $(VENV)/.test-packages
+	$(call timed,long tests,$(BIN)/python -m pytest -v -m long)
 
 test-compiled: $(VENV)/.test-packages
 	$(call timed,kernels compiled,$(BIN)/python -m kvbench.compiling)
