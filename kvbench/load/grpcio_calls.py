@@ -38,6 +38,8 @@ class Outcome(NamedTuple):
     """Keys found, written or deleted."""
     next_step: int = 0
     """Not 0: the operation needs this step too."""
+    text: str = ""
+    """What the server, or the channel, said of a failure."""
 
 
 class StaleTokenError(Exception):
@@ -239,7 +241,7 @@ class Connection:
             else:
                 answer = await self.call(message, timeout_s)
         except grpc.RpcError as error:
-            return Outcome(code_of(error, was_ready, self._ready_now()))
+            return Outcome(code_of(error, was_ready, self._ready_now()), text=str(error.details() or ""))
         except TimeoutError:
             return Outcome(ErrorCode.TIMEOUT if was_ready or self._ready_now() else ErrorCode.NOT_CONNECTED)
         except ConnectionError:

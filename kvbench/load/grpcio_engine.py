@@ -282,6 +282,7 @@ class GrpcioEngine:
             keys_touched=keys_touched([each.touched_bits for each in done]),
             cpu_ns=sum(each.cpu_ns for each in done) + time.process_time_ns() - self._cpu_ns,
             end_reason=END_REASONS[ended],
+            error_text=max(each.error_text for each in done),
         )
 
     def connections_per_address(self) -> dict[str, int]:

@@ -33,6 +33,8 @@ class PhaseRun:
         self._slot_free = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._next_connection = 0
+        self.error_text = ""
+        """ErrorCode and message of the last request that failed with a message."""
         self.second_tries = 0
         self.missing = 0
 
@@ -198,6 +200,9 @@ class PhaseRun:
         now_ns = time.monotonic_ns()
         if outcome.code != ErrorCode.OK:
             grpcio_share.fail(self._loop, self._share.record, slot, int(outcome.code), now_ns)
+            if outcome.text:
+                printable = "".join(letter if letter.isprintable() else " " for letter in outcome.text)
+                self.error_text = f"{ErrorCode(outcome.code).name}: {printable}"
             return
         self.missing += outcome.keys == 0
         grpcio_share.complete(self._loop, self._share.record, slot, now_ns)

@@ -43,6 +43,7 @@ class Finished:
     reconnects: int
     inserted: int
     touched_bits: npt.NDArray[np.uint8]
+    error_text: str
 
 
 class Reporter:
@@ -177,6 +178,7 @@ class Worker:
             reconnects=session.reconnects - reconnects,
             inserted=int(row["inserted"]),
             touched_bits=share.touched_bits(),
+            error_text=self._run.error_text,
         )
         self._run = None
         self._reporter.tell("finished", finished)

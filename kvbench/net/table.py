@@ -34,6 +34,8 @@ READ_FULL = -101
 BACKOFF_FIRST_NS = 10_000_000
 BACKOFF_MAX_NS = 1_000_000_000
 CONNECT_TIMEOUT_NS = 5_000_000_000
+CLOCKS_APART_NS = 50_000
+"""At most so far apart the two clocks are read that turn a kernel's stamp into CLOCK_MONOTONIC."""
 SOCKET_BUFFER_BYTES = 0
 """0: the kernel sizes socket buffers itself."""
 
@@ -337,12 +339,21 @@ def read_stamped(net: Any, connection: int, now: int) -> int:
 
 @kernel
 def arrival_ns(net: Any, record: Any) -> int:
-    """The stamp of what recvmsg has just read, in CLOCK_MONOTONIC, never in the future; now if there is none."""
+    """The stamp of what recvmsg has just read, in CLOCK_MONOTONIC, never in the future; now if there is none.
+
+    The stamp is of CLOCK_REALTIME. Both clocks are read at most ``CLOCKS_APART_NS`` apart (again, when the thread was
+    interrupted between them), so the arrival is late by no more than that, and never early.
+    """
     message = net.message
+    if load_le64(message, 40) < 32 or load_le32(message, CONTROL_AT + 12) != libc.SO_TIMESTAMPNS:
+        return clock.monotonic_ns(net.scratch)
+    before = clock.monotonic_ns(net.scratch)
     wall = clock.read(net.scratch, clock.CLOCK_REALTIME)
     now = clock.monotonic_ns(net.scratch)
-    if load_le64(message, 40) < 32 or load_le32(message, CONTROL_AT + 12) != libc.SO_TIMESTAMPNS:
-        return now
+    while now - before > CLOCKS_APART_NS:
+        before = now
+        wall = clock.read(net.scratch, clock.CLOCK_REALTIME)
+        now = clock.monotonic_ns(net.scratch)
     record["stamped"] = 2
     stamp = load_le64(message, CONTROL_AT + 16) * 1_000_000_000 + load_le64(message, CONTROL_AT + 24)
     return now - max(wall - stamp, 0)

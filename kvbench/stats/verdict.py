@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kvbench.ops.errors import ErrorCode
 from kvbench.ops.results import PhaseResult, ThreadUse
 
 GENERATOR_BOUND = "generator-bound"
@@ -16,7 +17,7 @@ UNKNOWN = "unknown"
 BLOCKED_SHARE_MIN = 0.10
 """A load thread that waits for events less than this share of its wall time had no time to spare."""
 COMPLETED_SHARE_MIN = 0.999
-"""Paced: this share of the due requests was sent, and succeeded."""
+"""Paced: this share of the due requests was sent, and answered as asked (a compare that failed is such an answer)."""
 LATE_SHARE_MAX = 0.01
 """Paced: at most this share of the due requests was answered after the last second that had requests due ..."""
 LATE_S_MAX = 0.1
@@ -45,9 +46,9 @@ def of_phase(result: PhaseResult, open_loop: bool) -> Verdict:
     """The verdict of one phase.
 
     ``generator-bound``: a load thread waited for events less than 10 % of its wall time. ``paced``: open loop, the cap
-    on requests in flight never reached, 99.9 % of the due requests sent and successful, and at most 1 % of them
+    on requests in flight never reached, 99.9 % of the due requests sent and answered as asked, and at most 1 % of them
     answered after the schedule's end (0.1 s' worth if that is more): a backlog at the end means the rate was not held.
-    Else ``server-bound``. ``unknown``: no thread was watched, so the generator cannot be ruled out.
+    A compare that failed is an answer: contention is what such a workload is about, not a server that lags. Else ``server-bound``. ``unknown``: no thread was watched, so the generator cannot be ruled out.
     """
     waited = busiest(result.threads)
     if waited is None:
@@ -74,7 +75,7 @@ def _what_pace_lacks(result: PhaseResult) -> str:
     sent = int(_per_second(result.sent, requests).sum())
     if sent < COMPLETED_SHARE_MIN * total:
         return f"{total - sent:,} of {total:,} due requests were never sent"
-    completed = _per_second(result.completed, requests)
+    completed = _per_second(result.completed + result.errors[:, :, ErrorCode.COMPARE_FAILED], requests)
     if completed.sum() < COMPLETED_SHARE_MIN * total:
         return f"{total - int(completed.sum()):,} of {total:,} due requests did not succeed"
     last = int(np.flatnonzero(offered)[-1])

@@ -142,6 +142,14 @@ def test_every_operation_of_etcd(address: str) -> None:
     assert result.missing > 0
 
 
+def test_what_a_server_says_of_a_refusal_is_kept(address: str) -> None:
+    phase = Phase("measure", count=20)
+    plan = plan_of(Kind.PUT, phase=phase, prefix="large/", values=Values(sizes_bytes=(1_600_000,)))
+    (result,) = carry_out(address, plan, processes=2)
+    assert errors_of(result) == {ErrorCode.INVALID_ARGUMENT: 20}
+    assert result.error_text == "INVALID_ARGUMENT: etcdserver: request is too large"
+
+
 def test_compare_and_swap_finds_out_who_was_first(address: str) -> None:
     phase = Phase("measure", count=200)
     contended = Keys(count=1, size_bytes=32, prefix="cas1/")

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kvbench.ops.errors import ErrorCode
 from kvbench.ops.results import PhaseResult, ThreadUse
 from kvbench.stats import verdict
 from tests.stats import phase_results
@@ -59,6 +60,14 @@ def test_failed_requests_are_not_paced(paced: PhaseResult) -> None:
     completed = paced.completed.copy()
     completed[1, 1] -= 9
     assert "did not succeed" in verdict.of_phase(replace(paced, completed=completed), open_loop=True).reason
+
+
+def test_a_compare_that_failed_was_answered_in_time(paced: PhaseResult) -> None:
+    completed, errors = paced.completed.copy(), paced.errors.copy()
+    completed[1, 1] -= 9
+    errors[1, 1, ErrorCode.COMPARE_FAILED] += 9
+    contended = replace(paced, completed=completed, errors=errors)
+    assert verdict.of_phase(contended, open_loop=True).name == "paced"
     completed[1, 1] += 1
     assert verdict.of_phase(replace(paced, completed=completed), open_loop=True).name == "paced"
 
