@@ -48,7 +48,8 @@ def of_phase(result: PhaseResult, open_loop: bool) -> Verdict:
     ``generator-bound``: a load thread waited for events less than 10 % of its wall time. ``paced``: open loop, the cap
     on requests in flight never reached, 99.9 % of the due requests sent and answered as asked, and at most 1 % of them
     answered after the schedule's end (0.1 s' worth if that is more): a backlog at the end means the rate was not held.
-    A compare that failed is an answer: contention is what such a workload is about, not a server that lags. Else ``server-bound``. ``unknown``: no thread was watched, so the generator cannot be ruled out.
+    A compare that failed is an answer: contention is what such a workload is about, not a server that lags. Else
+    ``server-bound``. ``unknown``: no thread was watched, so the generator cannot be ruled out.
     """
     waited = busiest(result.threads)
     if waited is None:

@@ -46,7 +46,7 @@ class _Charge:
         self.token = b""
 
     def hear(self, line: bytes) -> None:
-        """Take in one line of kvbench's: what was started or made, and what is no longer this process's to end or remove."""
+        """Take in one line of kvbench's: what it started or made, or what is no longer to be ended or removed."""
         word, _, rest = line.partition(b" ")
         if word == b"process":
             pid, _, start = rest.partition(b" ")

@@ -83,6 +83,7 @@ def test_a_backlog_at_the_end_is_not_paced(paced: PhaseResult) -> None:
             offered=np.concatenate((paced.offered, nothing)),
             sent=np.concatenate((paced.sent, nothing)),
             completed=completed,
+            errors=np.concatenate((paced.errors, np.zeros((1, 2, paced.errors.shape[2]), dtype=np.int64))),
         )
         assert verdict.of_phase(longer, open_loop=True).name == name
 
