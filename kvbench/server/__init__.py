@@ -1,1 +1,1 @@
-"""Servers: the built-in store's member on real sockets and disks, and the null servers that calibrate the load engine."""
+"""Servers: a member of the built-in store on real sockets and disks, and the null servers that calibrate load."""

@@ -9,9 +9,12 @@ from kvbench.targets.asking import http_get, http_get_json, parse_metrics
 from kvbench.targets.cluster import LocalCluster, MemberPlan
 from kvbench.targets.etcd import is_leader
 from kvbench.targets.found import FoundServer
+from kvbench.targets.process import tail_of
 from kvbench.targets.running import Member, TargetError
 
 SOURCE = "kvbench itself"
+COMPILING = "compiling the store's machine code"
+"""What a member's log says (server.compiling) while its first start on a machine takes a minute."""
 
 
 def built_in(version: str) -> FoundServer:
@@ -45,10 +48,13 @@ class LocalRaft(LocalCluster):
         return tuple(command)
 
     def not_ready_because(self) -> str:
-        """Every member healthy, and exactly one leader."""
+        """Every member healthy, and exactly one leader; a member that is compiling says so and for how long."""
         for member in self.members:
             health = http_get_json(member.address, "/health")
             if not isinstance(health, dict) or health.get("health") != "true":
+                last = "".join(tail_of(member.log_path, 1)) if member.log_path else ""
+                if COMPILING in last:
+                    return f"member {member.name} is {last[last.index(COMPILING) :]}"
                 return f"member {member.name} does not say that it is healthy"
         leaders = sum(1 for member in self.members if is_leader(member.address))
         return "" if leaders == 1 else f"{leaders} members say that they lead"
