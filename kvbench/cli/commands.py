@@ -163,11 +163,72 @@ def serve(members: str, member: int | None, **options: object) -> int:
     \b
     Ends on SIGTERM (leadership is handed over) and Ctrl-C. Exit codes: 0 ended when told, 2 bad configuration,
     3 it cannot start or go on (port or folder in use, damaged data, a disk that fails), 130 interrupted.
-    Snapshots that `etcdctl snapshot save` takes from it are in its own form: etcdutl cannot restore them.
+    Snapshots that `etcdctl snapshot save` takes from it are in its own form: etcdutl cannot restore them, but
+    `kvbench snapshot restore` does.
     """
     from kvbench.cli.serving import serve_command
 
     return serve_command(members=int(members), member=member or 0, **options)  # type: ignore[arg-type]
+
+
+@kvbench.group(short_help="Save, look at and restore the built-in store's data.")
+def snapshot() -> None:
+    """Save all data of the built-in store from a running member, look at such a file, make a new cluster of it.
+
+    \b
+    The form is this store's own: etcdutl cannot read it, and etcd's snapshots cannot be restored here. Files that
+    `etcdctl snapshot save` has taken from this store are the same as `kvbench snapshot save` makes.
+    Exit codes: 0 done, 2 bad configuration (no such file, a folder that exists, another store's or a later version's
+    snapshot), 3 the member cannot be reached or the file is damaged (file and offset are said), 130 interrupted.
+    """
+
+
+@snapshot.command("save")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--endpoint", default="127.0.0.1:2379", show_default=True, metavar="HOST:PORT",
+              help="A member of the store; a follower may lag a little behind.")  # fmt: skip
+def snapshot_save(file: Path, endpoint: str) -> None:
+    """Save all data of a running member to FILE: written beside it, checked, and renamed when all is on disk."""
+    from kvbench.cli.snapshots import save_command
+
+    save_command(file, endpoint)
+
+
+@snapshot.command("status")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with the names that etcdutl has.")
+def snapshot_status(file: Path, as_json: bool) -> None:
+    """Check all of FILE, and say what is in it. The hash is the one that HashKV gives for that data."""
+    from kvbench.cli.snapshots import status_command
+
+    status_command(file, as_json)
+
+
+@snapshot.command("restore")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--data-dir", type=click.Path(path_type=Path), required=True, help="The new folder; must not exist.")
+@click.option("--listen", default="127.0.0.1:2379", show_default=True, metavar="HOST:PORT",
+              help="As `kvbench serve` will be given it.")  # fmt: skip
+@click.option("--members", type=click.Choice(["1", "3", "5"]), default="1", show_default=True,
+              help="A whole cluster here, on this port and the following ones.")  # fmt: skip
+@click.option("--member", type=click.IntRange(1, 5), default=None, metavar="N",
+              help="One member of a cluster: which of the --peers it is. Restore each from the same file.")  # fmt: skip
+@click.option("--peers", default="", metavar="HOST:PORT,...", help="All members of the cluster, this one included.")
+@click.option("--cluster-token", "token", default="",
+              help="Of the new cluster.  [default: made of the snapshot's SHA-256, so that members of old clusters"
+                   " cannot join]")  # fmt: skip
+@click.option("--bump-revision", type=click.IntRange(0, 1 << 46), default=0, show_default=True, metavar="N",
+              help="Let revisions go on N later, more than were written since the snapshot, so that no watcher sees"
+                   " them go back; all before counts as compacted.")  # fmt: skip
+@click.option("--mark-compacted", is_flag=True, help="What --bump-revision does anyway; etcdutl wants to be told.")
+def snapshot_restore(file: Path, members: str, member: int | None, **options: object) -> None:
+    """Make a new cluster of FILE, in a new folder. Its keys, revisions and leases are kept, alarms are not.
+
+    Says how to start it: `kvbench serve` has to be given the same addresses and token.
+    """
+    from kvbench.cli.snapshots import restore_command
+
+    restore_command(file, members=int(members), member=member or 0, **options)  # type: ignore[arg-type]
 
 
 @kvbench.command(short_help="Is this machine fit to measure on?")

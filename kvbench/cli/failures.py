@@ -14,6 +14,7 @@ from kvbench.artifact.errors import ArtifactError
 from kvbench.config_source import ConfigError
 from kvbench.load.protocol import EngineError
 from kvbench.run.request import ExitCode, RunFailure
+from kvbench.server.snapshot_errors import SnapshotDamaged, SnapshotError
 from kvbench.targets.running import TargetError
 from kvbench.targets.spec import TargetSpecError
 
@@ -55,6 +56,9 @@ def explain(error: Exception, command: Sequence[str]) -> int:
     if isinstance(error, ArtifactError):
         tell(error.what, error.remedy)
         return ExitCode.BAD_CONFIGURATION
+    if isinstance(error, SnapshotError):
+        tell(error.what, error.remedy)
+        return ExitCode.TARGET_FAILED if isinstance(error, SnapshotDamaged) else ExitCode.BAD_CONFIGURATION
     kept = write_crash(error, command)
     tell(f"this is a fault of kvbench's own: {type(error).__name__}: {error}", f"details: {kept}")
     return ExitCode.INTERNAL

@@ -38,6 +38,8 @@ ZEROS = bytes(256 << 10)
 """Zeros are written and synced in pieces of this size: the log's own syncs wait for what lies before them in the disk's
 queue."""
 READ_BYTES = 1 << 20
+LEFT_BYTES_MAX = 64
+"""What a reader of a snapshot may have left of one frame until the next one comes."""
 _SEGMENT = re.compile(r"(\d{10})\.log")
 _SNAPSHOT = re.compile(r"(\d{20})\.snap")
 
@@ -74,6 +76,10 @@ class SnapshotFound:
 
 Take = Callable[[Sequence[Segment], npt.NDArray[np.uint8], SnapshotFound], Replayed]
 """(segments, the mark's bytes, snapshot): a member's replay (log.replay). Raises Damage."""
+
+
+TakeFrame = Callable[[npt.NDArray[np.uint8], int, int], int]
+"""(buf, at, end): takes a frame's payload. Returns 0, or a negative code."""
 
 
 def sync_folder(path: Path) -> None:
@@ -116,9 +122,9 @@ def allocate(fd: int, size: int) -> None:
 
 
 @contextmanager
-def written_aside(path: Path, sync: bool = True) -> Iterator[int]:
+def written_aside(path: Path, sync: bool = True, aside: Path | None = None) -> Iterator[int]:
     """A descriptor of a new file that is named ``path`` once it is whole and durable; nothing is left otherwise."""
-    aside = path.with_suffix(".part")
+    aside = aside or path.with_suffix(".part")
     fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         yield fd
@@ -305,7 +311,7 @@ class Folder:
         stream = new_stream(SNAPSHOT_FRAME_BYTES_MAX)
         size = path.stat().st_size
         with open(path, "rb", buffering=0) as file:
-            code, offset = _read_stream(file, stream, size)
+            code, offset = read_stream(file, stream, size)
         if code == 0 and offset < size:
             code = LogDamage.BAD_LENGTH
         elif code == 0 and (int(stream[0]["index"]) != index or int(stream[0]["cluster"]) != self.identity.cluster):
@@ -356,21 +362,33 @@ class Folder:
             path.unlink()
 
 
-def _read_stream(file: Any, stream: Any, size: int) -> tuple[int, int]:
-    """Read a snapshot from a file of ``size`` bytes: (0 or a LogDamage, offset reached)."""
-    buf = np.zeros(min(size, SNAPSHOT_FRAME_BYTES_MAX + READ_BYTES) + 1, np.uint8)
+def read_stream(file: Any, stream: Any, size: int, take: TakeFrame | None = None) -> tuple[int, int]:
+    """Read a snapshot from a file of ``size`` bytes: (0 or a LogDamage, offset reached).
+
+    ``take`` gets each frame's payload, ``buf[at:end]``, may write over LEFT_BYTES_MAX bytes before it, and returns 0 or
+    a negative code, which ends the reading.
+    """
+    buf = np.zeros(LEFT_BYTES_MAX + min(size, SNAPSHOT_FRAME_BYTES_MAX + READ_BYTES) + 1, np.uint8)
     view = buf.data
-    at = end = offset = 0
+    at = end = LEFT_BYTES_MAX
+    offset = 0
     started = False
-    while not stream[0]["finished"]:
+    record = stream[0]
+    while not record["finished"]:
         used = (read_frame if started else read_snapshot_header)(stream, buf, at, end)
         if used < 0:
             return used, offset
         if used > 0:
+            if take is not None and started and not record["finished"]:
+                frame_at = int(record["frame_at"])
+                code = take(buf, frame_at, frame_at + int(record["frame_bytes"]))
+                if code < 0:
+                    return code, offset
             at, offset, started = at + used, offset + used, True
             continue
-        buf[: end - at] = buf[at:end].copy()
-        at, end = 0, end - at
+        rest = end - at
+        buf[LEFT_BYTES_MAX : LEFT_BYTES_MAX + rest] = buf[at:end].copy()
+        at, end = LEFT_BYTES_MAX, LEFT_BYTES_MAX + rest
         got = file.readinto(view[end:])
         if not got:
             return LogDamage.INCOMPLETE, offset
