@@ -25,6 +25,7 @@ MARK = np.dtype(
         ("acknowledged", np.int64),  # index up to which entries were known to be committed, and durable here
         ("position", np.int64),  # of the log's end, as far as it was durable
         ("behind_until", np.int64),  # not 0: the log lost entries; no vote before it reaches this index
+        ("disk_alarm", np.int64),  # 1: the member raised NOSPACE because its disk was full, and is to take it back
     ],
     align=True,
 )
@@ -46,8 +47,8 @@ def new_mark() -> Any:
 def write_mark(log: Any, mark: Any, buf: Any, at: int) -> None:
     """Number the mark (MARK[1]), add what the log knows, and write its MARK_BYTES.
 
-    The caller has set term, vote and acknowledged; the log's durable end goes into it, and ``behind_until`` is over
-    once the log is durable that far.
+    The caller has set term, vote, acknowledged and disk_alarm; the log's durable end goes into it, and
+    ``behind_until`` is over once the log is durable that far.
     """
     state = log.state[0]
     record = mark[0]
@@ -67,6 +68,7 @@ def write_mark(log: Any, mark: Any, buf: Any, at: int) -> None:
     store_le64(buf, fields + 32, int(record["acknowledged"]))
     store_le64(buf, fields + 40, int(record["position"]))
     store_le64(buf, fields + 48, int(record["behind_until"]))
+    store_le64(buf, fields + 56, int(record["disk_alarm"]))
     store_le32(buf, at, crc32c(buf, at + 4, MARK_BYTES - 4, 0))
 
 
@@ -91,6 +93,7 @@ def read_mark(log: Any, mark: Any, buf: Any, at: int) -> int:
     record["acknowledged"] = load_le64(buf, fields + 32)
     record["position"] = load_le64(buf, fields + 40)
     record["behind_until"] = load_le64(buf, fields + 48)
+    record["disk_alarm"] = load_le64(buf, fields + 56)
     return 0
 
 

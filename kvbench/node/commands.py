@@ -15,7 +15,7 @@ from kvbench.store import hashing
 TRANSFER, HASH_KV, SNAPSHOT, STOP = (int(kind) for kind in CommandKind)
 NOT_LEADER, BAD_TRANSFEREE = int(StoreError.NOT_LEADER), int(StoreError.BAD_LEADER_TRANSFEREE)
 STOPPED, TIMEOUT, NO_SPACE = int(StoreError.STOPPED), int(StoreError.TIMEOUT), int(StoreError.NO_SPACE)
-UNIMPLEMENTED = int(StoreError.UNIMPLEMENTED)
+UNIMPLEMENTED, TIMEOUT_LEADER_TRANSFER = int(StoreError.UNIMPLEMENTED), int(StoreError.TIMEOUT_LEADER_TRANSFER)
 HASH_RECORDS = 256
 """Versions hashed in one go."""
 DRAINING, HANDING_OVER, NOTING = 0, 1, 2
@@ -80,14 +80,15 @@ def end(node: Any, slot: int, code: int, v0: int, v1: int, v2: int, v3: int) -> 
 
 
 @kernel
-def go_on_transfer(node: Any, slot: int) -> None:
-    """TRANSFER: done when the other one leads."""
+def go_on_transfer(node: Any, now: int, slot: int) -> None:
+    """TRANSFER: done when the other one leads; not so when this one goes on to lead, or a third one does."""
     raft = node.raft.state[0]
-    to = int(node.commands[slot]["a"])
+    entry = node.commands[slot]
+    to = int(entry["a"])
     if raft["leader"] == to:
         end(node, slot, 0, to, 0, 0, 0)
-    elif raft["role"] == LEADER and raft["transferee"] == NONE:
-        end(node, slot, TIMEOUT, 0, 0, 0, 0)
+    elif now >= entry["deadline_ns"] or (raft["role"] == LEADER and raft["transferee"] == NONE):
+        end(node, slot, TIMEOUT_LEADER_TRANSFER, 0, 0, 0, 0)
 
 
 @kernel
@@ -156,7 +157,7 @@ def go_on(node: Any, now: int) -> int:
         if kind == 0:
             continue
         if kind == TRANSFER:
-            go_on_transfer(node, slot)
+            go_on_transfer(node, now, slot)
         elif kind == HASH_KV:
             more |= go_on_hash(node, slot)
         elif kind == SNAPSHOT:

@@ -35,10 +35,18 @@ def is_due(node: Any, now: int) -> bool:
         return True
     if every == OFF:
         return False
+    if has_many_terms(node):
+        return True
     if every != BY_SIZE:
         return applied - int(state["snapshot_index"]) >= every
     grown = int(node.log.state[0]["position"]) - int(state["snapshot_log_at"])
     return grown >= max(int(state["snapshot_log_bytes"]), int(node.store.state[0]["used_bytes"]))
+
+
+@kernel
+def has_many_terms(node: Any) -> bool:
+    """Whether half of the places for changes of term are taken: a start would have to find room for all of them."""
+    return int(node.raft.state[0]["run_count"]) > len(node.raft.runs) // 2
 
 
 @kernel
@@ -134,6 +142,8 @@ def own_written(node: Any, now: int, a: int, result: int) -> None:
             index, size = int(state["own_index"]), int(state["own_offset"])
             revision = int(node.own_stream[0]["revision"])
             adopt(node, index, int(state["own_term"]), size, revision, int(state["own_log_at"]))
+            if has_many_terms(node):
+                core.compacted(node.raft, index)
             node.statistics[0]["snapshots"] += 1
         return
     state["own_out"] = int(state["own_out"]) & ~(1 << a)

@@ -319,6 +319,8 @@ NODE = np.dtype(
         ("mark_out", np.int64),  # 1: being written
         ("mark_out_hard_state", np.int64),
         ("mark_out_acknowledged", np.int64),
+        ("mark_alarm", np.int64),  # ``disk_alarm`` as it is durable
+        ("mark_out_alarm", np.int64),
         ("mark_ns", np.int64),  # when the last one was given out
         # requests
         ("request_count", np.int64),
@@ -376,7 +378,8 @@ NODE = np.dtype(
         ("receive_waits", np.int64),  # ticks since the last piece came
         # disk space
         ("disk_full", np.int64),
-        ("disk_alarm", np.int64),  # 1: this member raised NOSPACE because its disk was full
+        ("disk_alarm", np.int64),  # 1: this member raised NOSPACE because its disk was full, and is to take it back
+        ("alarm_rest", np.int64),  # ticks since that alarm was last seen
         ("create_retry_ns", np.int64),
         ("alarm_ns", np.int64),
     ],

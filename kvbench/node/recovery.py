@@ -17,6 +17,7 @@ from kvbench.log.replay import Replayed, Segment, replay
 from kvbench.node.loading import begin_load
 from kvbench.node.state import Node
 from kvbench.raft import core, setup, terms
+from kvbench.raft.records import TOO_MANY_TERMS
 from kvbench.rt import rng
 
 
@@ -68,6 +69,14 @@ def scan(node: Any, buf: Any, at: int, end: int) -> int:
             terms.truncate(node.raft, base + 1)
 
 
+def scan_all(node: Node, buf: Any, at: int, end: int) -> int:
+    """``scan``. Raises ValueError when the log has more terms behind the snapshot than there are places for."""
+    code = int(scan(node, buf, at, end))
+    if code == TOO_MANY_TERMS:
+        raise ValueError(f"the log changes its term more than {len(node.raft.runs)} times behind the last snapshot")
+    return code
+
+
 def recover(node: Node, segments: Sequence[Segment], mark: Any, snapshot: Snapshot = NO_SNAPSHOT) -> Replayed:
     """Bring a new member to where its disk says it was. ``mark``: its file's bytes, None: it was never started.
 
@@ -82,6 +91,7 @@ def recover(node: Node, segments: Sequence[Segment], mark: Any, snapshot: Snapsh
     state["boot"] = noted["boot"]
     state["lease_seed"] = rng.derive(int(state["lease_seed"]), int(noted["boot"]))
     state["mark_acknowledged"] = noted["acknowledged"]
+    state["disk_alarm"] = state["mark_alarm"] = noted["disk_alarm"]
     term, vote, boot = int(noted["term"]), int(noted["vote"]), int(noted["boot"])
     begin = (term, vote, snapshot.index, snapshot.term, boot, int(noted["behind_until"]), 0)
     setup.restore(raft, *begin)
@@ -92,7 +102,7 @@ def recover(node: Node, segments: Sequence[Segment], mark: Any, snapshot: Snapsh
         snapshot_term=snapshot.term,
         acknowledged=int(noted["acknowledged"]),
         marked=int(noted["position"]),
-        scan=lambda buf, at, end: int(scan(node, buf, at, end)),
+        scan=lambda buf, at, end: scan_all(node, buf, at, end),
     )
     log = node.log.state[0]
     last = int(log["last_index"])

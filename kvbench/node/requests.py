@@ -37,7 +37,7 @@ _ENTRY_KIND = _entry_kinds()
 
 @kernel
 def refuses_for_space(node: Any, now: int, method: int, buf: Any, at: int, end: int) -> bool:
-    """Whether a write must be refused because disk or quota are full; then the alarm is raised."""
+    """Whether a write must be refused because disk or quota are full; the quota's alarm is raised then."""
     state = node.state[0]
     store = node.store.state[0]
     used = int(store["used_bytes"]) + end - at + OVERHEAD_BYTES
@@ -45,7 +45,7 @@ def refuses_for_space(node: Any, now: int, method: int, buf: Any, at: int, end: 
         return False
     if not requests.needs_space(node.store, method, buf, at, end):
         return False
-    if int(store["alarms"]) & NOSPACE_BIT == 0:
+    if state["disk_full"] == 0 and int(store["alarms"]) & NOSPACE_BIT == 0:
         raise_alarm(node, now, ACTIVATE)
     return True
 

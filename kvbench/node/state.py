@@ -94,7 +94,8 @@ class NodeConfig:
     leases_max: int = 1 << 20
     watchers_max: int = 1 << 17
     streams_max: int = 1 << 16
-    raft_runs: int = 4096
+    raft_runs: int = 1 << 16
+    """Changes of term in the log behind the last snapshot, at half of which a snapshot is taken."""
     raft_sizes: int = 1 << 17
     segments: int = 1 << 13
     landmarks: int = 1 << 20

@@ -15,16 +15,20 @@ from kvbench.node.changes import observe
 from kvbench.node.completing import complete
 from kvbench.node.leases import expire
 from kvbench.node.outgoing import give_up_sending
-from kvbench.node.proposing import ACTIVATE, DEACTIVATE, raise_alarm
+from kvbench.node.proposing import ACTIVATE, DEACTIVATE, NOSPACE, raise_alarm
 from kvbench.node.reading import PEER, begin_read, send_read_entries
 from kvbench.node.receiving import receive
-from kvbench.node.requests import NOSPACE_BIT
+from kvbench.node.records import NO_MEMBER
 from kvbench.node.requests import offer as offer_request
 from kvbench.node.sending import send_all
 from kvbench.node.snapshots import keep_snapshots, tick_snapshots
 from kvbench.node.writing import make_segment, write_log, write_mark
 from kvbench.raft import core
+from kvbench.store import alarms
 from kvbench.wire import peer as frames
+
+ALARM_REST_NS = 10_000_000_000
+"""How long an alarm must not have been seen before it is forgotten whose it was."""
 
 
 @kernel
@@ -100,18 +104,29 @@ def command(node: Any, now: int, kind: int, a: int, handle: int) -> int:
 
 @kernel
 def keep_alarm(node: Any, now: int) -> None:
-    """A full disk is an alarm; when it has room again, the alarm that this member raised for it is taken back."""
+    """A full disk is an alarm; when it has room again, the alarm that this member raised for it is taken back.
+
+    The mark keeps that it is this member's, from before it is raised: it may start anew meanwhile. It stays so for a
+    while after the alarm was last seen, because one that was proposed may come late.
+    """
     state = node.state[0]
-    is_raised = int(node.store.state[0]["alarms"]) & NOSPACE_BIT != 0
+    raft = node.raft.state[0]
+    member_id = int(state["member_ids"][int(state["member"])])
+    is_raised = alarms.is_raised(node.store, member_id, NOSPACE)
     if state["disk_full"] != 0:
         state["disk_alarm"] = 1
-        if not is_raised:
+        state["alarm_rest"] = 0
+        if not is_raised and state["mark_alarm"] != 0:
             raise_alarm(node, now, ACTIVATE)
     elif state["disk_alarm"] != 0:
         if is_raised:
-            raise_alarm(node, now, DEACTIVATE)
-        else:
-            state["disk_alarm"] = 0
+            state["alarm_rest"] = 0
+            if node.store.state[0]["used_bytes"] <= state["quota_bytes"]:
+                raise_alarm(node, now, DEACTIVATE)
+        elif raft["leader"] != NO_MEMBER and state["applied"] == raft["commit"]:
+            state["alarm_rest"] += 1
+            if int(state["alarm_rest"]) * int(state["tick_ns"]) > ALARM_REST_NS:
+                state["disk_alarm"] = 0
 
 
 @kernel

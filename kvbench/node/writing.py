@@ -58,7 +58,7 @@ def acknowledged(node: Any) -> int:
 
 @kernel
 def write_mark(node: Any, now: int) -> None:
-    """Give out the mark when term or vote changed, and now and then to note what was acknowledged.
+    """Give out the mark when term, vote or alarm changed, and now and then to note what was acknowledged.
 
     Its two copies are written and synced one after the other, so that one of them is whole whenever power is lost.
     """
@@ -68,12 +68,14 @@ def write_mark(node: Any, now: int) -> None:
         return
     noted = max(acknowledged(node), int(state["mark_acknowledged"]))
     due = now - int(state["mark_ns"]) >= MARK_EVERY_NS or state["stopping"] != 0
-    if state["mark_hard_state"] >= raft["hard_state"] and (noted == state["mark_acknowledged"] or not due):
+    is_same = state["mark_hard_state"] >= raft["hard_state"] and state["mark_alarm"] == state["disk_alarm"]
+    if is_same and (noted == state["mark_acknowledged"] or not due):
         return
     mark = node.mark_record[0]
     mark["term"] = raft["term"]
     mark["vote"] = raft["vote"]
     mark["acknowledged"] = noted
+    mark["disk_alarm"] = state["disk_alarm"]
     log_mark.write_mark(node.log, node.mark_record, node.mark, 0)
     for copy in range(COPIES):
         place = issue(node, WRITE, LOG_QUEUE, MARK_FILE, 0, MARK, copy)
@@ -81,6 +83,7 @@ def write_mark(node: Any, now: int) -> None:
     state["mark_out"] = 1
     state["mark_out_hard_state"] = raft["hard_state"]
     state["mark_out_acknowledged"] = noted
+    state["mark_out_alarm"] = state["disk_alarm"]
     state["mark_ns"] = now
     node.statistics[0]["marks"] += 1
 
@@ -94,6 +97,7 @@ def mark_written(node: Any, copy: int) -> None:
     state["mark_out"] = 0
     state["mark_hard_state"] = state["mark_out_hard_state"]
     state["mark_acknowledged"] = state["mark_out_acknowledged"]
+    state["mark_alarm"] = state["mark_out_alarm"]
 
 
 @kernel

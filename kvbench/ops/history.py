@@ -52,3 +52,39 @@ HISTORY = np.dtype(
     align=True,
 )
 """An operation. Intervals are closed: operations that share an instant may be in either order."""
+
+
+class Extent(IntEnum):
+    """What a watch is on."""
+
+    ONE_KEY = 0
+    REGISTERS = 1
+    """All keys of the history, and no others."""
+    EVERYTHING = 2
+
+
+ONE_KEY, REGISTERS, EVERYTHING = (int(extent) for extent in Extent)
+OTHER_KEYS = 1000
+"""Keys in no history have numbers from here on."""
+
+WATCHED = np.dtype(
+    [
+        ("span", np.int64),  # position of its SPAN
+        ("revision", np.int64),
+        ("key", np.int64),
+        ("value", np.int64),  # ABSENT: it was deleted
+    ],
+    align=True,
+)
+"""An event, as a watching client saw it; a span's events are in the order in which they came."""
+
+SPAN = np.dtype(
+    [
+        ("extent", np.int64),  # Extent
+        ("key", np.int64),  # ONE_KEY: which
+        ("begin", np.int64),  # the client was to have all events of revisions begin .. end
+        ("end", np.int64),
+    ],
+    align=True,
+)
+"""A stretch of revisions that a client watched without a gap, at one member or at several one after another."""

@@ -63,6 +63,8 @@ class StoreError(IntEnum):
     """A watch of no key: the text is the reason of a cancelled watch (mvcc/watcher.go), never a call's status."""
     DUPLICATE_WATCH_ID = -1036
     """As WATCHER_RANGE_EMPTY: the watch id that a client chose is taken."""
+    TIMEOUT_LEADER_TRANSFER = -1037
+    """etcd has no status of its own for it, and so answers UNKNOWN (etcdserver/errors.go, v3rpc/util.go)."""
 
 
 _TEXTS: tuple[tuple[ErrorCode, str], ...] = (
@@ -103,6 +105,7 @@ _TEXTS: tuple[tuple[ErrorCode, str], ...] = (
     (ErrorCode.INTERNAL, "response too large"),
     (ErrorCode.INVALID_ARGUMENT, "mvcc: watcher range is empty"),
     (ErrorCode.INVALID_ARGUMENT, "mvcc: duplicate watch ID provided on the WatchStream"),
+    (ErrorCode.UNKNOWN, "etcdserver: request timed out, leader transfer took too long"),
 )
 
 GRPC_STATUS: dict[int, int] = {int(code): int(_TEXTS[FIRST - code][0]) for code in StoreError}

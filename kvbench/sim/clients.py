@@ -194,6 +194,8 @@ def begin_operation(world: Any, number: int, member: int) -> int:
         wish = GET
     client["wish"], client["method"], client["member"] = wish, method_of(wish), member
     client["began_ns"] = state["now_ns"]
+    if wish == COMPACT:
+        state["compacted"] = max(int(state["compacted"]), int(client["revision"]))
     client["row"] = new_row(world, number, wish) if wish <= COMPARE else -1
     return write_request(world, client, number, wish, int(client["row"]))
 

@@ -4,19 +4,19 @@ from typing import Any
 
 from kvbench.jit import kernel
 from kvbench.node import step
-from kvbench.node.records import QUEUES
-from kvbench.sim import clients, disk, faults, network
+from kvbench.sim import away, clients, faults, network, watching
 from kvbench.sim.agenda import chance, draw, schedule, take_next, trace
+from kvbench.sim.crashing import crash
 from kvbench.sim.outputs import finish_command, schedule_next, settle_outputs
-from kvbench.sim.records import PACKET_BYTES, SLOT_BYTES, SLOTS, Failure, Happening, Met
+from kvbench.sim.records import PACKET_BYTES, Failure, Happening, Met
 
 TICK, PACKET, DISK, CLIENT = int(Happening.TICK), int(Happening.PACKET), int(Happening.DISK), int(Happening.CLIENT)
 FAULT, ROOM, RESTART = int(Happening.FAULT), int(Happening.ROOM), int(Happening.RESTART)
 LINK, TIMEOUT, ISOLATE = int(Happening.LINK), int(Happening.TIMEOUT), int(Happening.ISOLATE)
-STRIKE_DOWN = int(Happening.STRIKE_DOWN)
+STRIKE_DOWN, LOOK_AWAY = int(Happening.STRIKE_DOWN), int(Happening.LOOK_AWAY)
+STRIKE_INSTALL, WATCH = int(Happening.STRIKE_INSTALL), int(Happening.WATCH)
 NO_PROGRESS, WORLD_FULL = int(Failure.NO_PROGRESS), int(Failure.WORLD_FULL)
-PAUSED, CRASHED, LOST = int(Met.PAUSE), int(Met.CRASH), int(Met.UNSYNCED_LOSS)
-CLOCK_STEPPED, FLIPPED = int(Met.CLOCK_STEP), int(Met.BIT_FLIP)
+PAUSED, CLOCK_STEPPED = int(Met.PAUSE), int(Met.CLOCK_STEP)
 
 MS, S = faults.MS, faults.S
 TICK_NS = 10 * MS
@@ -80,6 +80,10 @@ def handle(world: Any, node: Any, event: Any, member: int) -> int:
         result = finish_command(world, node, member, a, now)
     elif kind == CLIENT:
         result = ask(world, node, a, member, now)
+    elif kind == WATCH:
+        result = watching.act(world, node.store, a, member)
+        if result != 0:
+            return result
     else:
         if b == 0:
             step.disconnected(node, now, a)
@@ -92,51 +96,17 @@ def handle(world: Any, node: Any, event: Any, member: int) -> int:
 
 @kernel
 def any_member(world: Any) -> int:
-    """A member that is up, or -1."""
+    """A member that is up, or -1; seldom the one that is kept away, where all would have to wait."""
     state = world.state[0]
     members = int(state["options"]["members"])
     first = draw(state, members)
     for i in range(members):
         member = (first + i) % members
+        if member == state["away"] and chance(state, 950):
+            continue
         if world.members[member]["up"] == 1:
             return member
     return -1
-
-
-@kernel
-def crash(world: Any, member: int, away_ns: int) -> None:
-    """A member is gone at once, and what its disk did not sync with it; it starts again after about ``away_ns``."""
-    state, own = world.state[0], world.members[member]
-    if own["up"] == 0:
-        return
-    own["up"] = 0
-    own["doomed"] = 0
-    own["incarnation"] += 1
-    state["met"][CRASHED] += 1
-    if disk.crash(world, member) > 0:
-        state["met"][LOST] += 1
-    for queue in range(QUEUES):
-        own["queue_count"][queue] = 0
-    if state["options"]["flips"] == 1 and state["damaged"] < 0 and state["options"]["members"] > 1:
-        flip_bit(world, member)
-    schedule(world, int(state["now_ns"]) + away_ns // 100 + draw(state, 2 * away_ns), RESTART, member, 0, 0)
-    for other in range(int(state["options"]["members"])):
-        if world.members[other]["up"] == 1:
-            at_ns = int(state["now_ns"]) + draw(state, 20 * MS)
-            schedule(world, at_ns, LINK, other, member, 0)
-
-
-@kernel
-def flip_bit(world: Any, member: int) -> None:
-    """Flip a bit in one of a crashed member's segments."""
-    state = world.state[0]
-    first = draw(state, SLOTS)
-    for i in range(SLOTS):
-        slot = member * SLOTS + (first + i) % SLOTS
-        if world.files[slot]["kind"] == 1 and disk.flip_bit(world, slot, SLOT_BYTES) >= 0:
-            state["damaged"] = member
-            state["met"][FLIPPED] += 1
-            return
 
 
 @kernel
@@ -147,6 +117,8 @@ def strike(world: Any) -> None:
     if chance(state, 500):
         member = int(state["leader"])
     now, own = int(state["now_ns"]), world.members[member]
+    if state["away"] >= 0 and chance(state, 850):
+        return  # the others have to get on
     trace(state, kind, member)
     if kind == faults.PARTITION:
         faults.partition(state)
@@ -168,6 +140,9 @@ def strike(world: Any) -> None:
     elif kind == faults.CLOCK_STEP:
         own["clock_ns"] += 10 * MS + draw(state, 4 * S)
         state["met"][CLOCK_STEPPED] += 1
+    elif kind == faults.AWAY and state["away"] < 0:
+        away.send_away(world, member)
+        return
     if chance(state, 400):
         faults.mend(state)
 
@@ -178,6 +153,7 @@ def heal(world: Any) -> None:
     state = world.state[0]
     state["healed"] = 1
     faults.mend(state)
+    away.bring_back(world)
     for member in range(int(state["options"]["members"])):
         own = world.members[member]
         own["resumes_ns"] = min(int(own["resumes_ns"]), int(state["now_ns"]))
@@ -201,6 +177,10 @@ def happen(world: Any, event: Any) -> int:
             schedule(world, int(state["now_ns"]) + gap // 4 + draw(state, 2 * gap), FAULT, 0, 0, 0)
     elif kind == ROOM:
         world.members[member]["full"] = 0
+    elif kind == LOOK_AWAY:
+        away.look(world, int(event["a"]))
+    elif kind == STRIKE_INSTALL:
+        away.strike_install(world, member)
     elif kind == ISOLATE or kind == STRIKE_DOWN:
         if state["healed"] == 0 and kind == ISOLATE:
             faults.isolate(state, member)
@@ -223,6 +203,7 @@ def started(world: Any, member: int) -> None:
     state, own = world.state[0], world.members[member]
     own["up"] = 1
     own["applied"] = 0
+    own["receiving"] = 0
     for met in range(len(own["noted"])):
         own["noted"][met] = 0
     schedule(world, int(state["now_ns"]) + draw(state, TICK_NS), TICK, member, 0, int(own["incarnation"]))
@@ -236,7 +217,13 @@ def started(world: Any, member: int) -> None:
 def member_of(world: Any, event: Any) -> int:
     """Which member an event happens to: one that is up and at work; -1: none any more; -2: later, see ``postpone``."""
     kind = int(event["kind"])
-    member = any_member(world) if kind == CLIENT else int(event["member"])
+    member = int(event["member"])
+    if kind == WATCH and watching.is_open(world, int(event["a"])):
+        member = int(world.watching[event["a"]]["member"])
+    elif kind == WATCH:
+        world.watching[event["a"]]["member"] = -1
+    if kind == CLIENT or (kind == WATCH and world.watching[event["a"]]["member"] < 0):
+        member = any_member(world)
     if member < 0:
         return -2
     own = world.members[member]
@@ -256,12 +243,25 @@ def postpone(world: Any, event: Any, at_ns: int) -> int:
 
 
 @kernel
+def is_alarmed(world: Any) -> bool:
+    """Whether a member is down or knows of an alarm. Where a disk was damaged, its member may never come to lift it."""
+    state = world.state[0]
+    for member in range(int(state["options"]["members"])):
+        own = world.members[member]
+        if state["damaged"] < 0 and (own["up"] == 0 or own["alarms"] != 0):
+            return True
+    return False
+
+
+@kernel
 def is_quiet(world: Any) -> bool:
     """Whether the healed world has given its clients all they want, and what expires had time to expire."""
     state = world.state[0]
     if state["healed"] == 0:
         return False
     if state["quiet_ns"] == 0:
+        if is_alarmed(world):
+            return False
         for one in range(int(state["options"]["clients"])):
             if world.clients[one]["done"] < ANSWERS_WANTED:
                 return False
@@ -294,8 +294,8 @@ def run(world: Any, n0: Any, n1: Any, n2: Any, n3: Any, n4: Any) -> int:
             return fail(state, NO_PROGRESS, 0)
         if is_quiet(world):
             return DONE
-        is_world = kind == FAULT or kind == ROOM or kind == TIMEOUT or kind == RESTART
-        if is_world or kind == ISOLATE or kind == STRIKE_DOWN:
+        is_world = kind == FAULT or kind == ROOM or kind == TIMEOUT or kind == RESTART or kind == ISOLATE
+        if is_world or kind == STRIKE_DOWN or kind == LOOK_AWAY or kind == STRIKE_INSTALL:
             if happen(world, event) == START_MEMBER:
                 return START_MEMBER
             continue
@@ -336,6 +336,7 @@ def begin(world: Any, seed: int) -> None:
     for packet in range(len(world.packets)):
         world.packets_free[packet] = packet
     state["seed"], state["packets_free"], state["damaged"] = seed, len(world.packets), -1
+    state["away"] = -1
     faults.choose_options(state)
     options = state["options"]
     for member in range(int(options["members"])):
@@ -343,4 +344,5 @@ def begin(world: Any, seed: int) -> None:
         schedule(world, draw(state, 50 * MS), RESTART, member, 0, 0)
     for one in range(int(options["clients"])):
         schedule(world, 500 * MS + draw(state, 500 * MS), CLIENT, 0, one, 0)
+    watching.begin(world)
     schedule(world, S + draw(state, S), FAULT, 0, 0, 0)

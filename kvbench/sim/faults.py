@@ -6,10 +6,12 @@ from typing import Any
 from kvbench.jit import kernel
 from kvbench.node.records import MEMBERS_MAX
 from kvbench.sim.agenda import chance, draw
-from kvbench.sim.records import Met
+from kvbench.sim.records import WATCHERS_MAX, Met
 
 MS = 1_000_000
 S = 1_000_000_000
+SEGMENT_BYTES_MIN = 1 << 13
+"""Room for the largest entry."""
 
 
 class Adversity(IntEnum):
@@ -23,9 +25,20 @@ class Adversity(IntEnum):
     ALL_CRASH = 5
     FULL_DISK = 6
     CLOCK_STEP = 7
+    AWAY = 8
+    """A member is kept away until the others have compacted what it lacks."""
 
 
-NOTHING, PARTITION, ONE_WAY, PAUSE, CRASH, ALL_CRASH, FULL_DISK, CLOCK_STEP = (int(kind) for kind in Adversity)
+class Way(IntEnum):
+    """How a member is kept away."""
+
+    CUT_OFF = 0
+    PAUSED = 1
+    CRASHED = 2
+
+
+NOTHING, PARTITION, ONE_WAY, PAUSE, CRASH, ALL_CRASH, FULL_DISK, CLOCK_STEP, AWAY = (int(kind) for kind in Adversity)
+CUT_OFF, PAUSED, CRASHED = (int(way) for way in Way)
 PARTITIONED, CUT_ONE_WAY = int(Met.PARTITION), int(Met.ONE_WAY_PARTITION)
 
 
@@ -59,8 +72,16 @@ def choose_options(state: Any) -> None:
         favour_usurpers(state, options)
     options["flips"] = 1 if chance(state, 200) else 0
     options["snapshot_every"] = 0 if chance(state, 200) else 20 + draw(state, 300)
+    options["segment_bytes"] = 1 << 15
+    options["keep_bytes"] = 1 << 13
     options["leases"] = 1 if chance(state, 600) else 0
     options["compactions"] = 1 if chance(state, 600) else 0
+    options["old_answers"] = 1 if chance(state, 300) else 0
+    options["watchers"] = draw(state, WATCHERS_MAX + 1)
+    if options["members"] > 1 and options["usurps"] == 0 and chance(state, 500):
+        favour_absence(state, options)
+    if options["old_answers"] == 1:
+        options["crashes"] = max(int(options["crashes"]), 3)
 
 
 @kernel
@@ -75,6 +96,19 @@ def favour_usurpers(state: Any, options: Any) -> None:
 
 
 @kernel
+def favour_absence(state: Any, options: Any) -> None:
+    """Small segments, few of them kept, and snapshots often: a member that is away for a while needs one."""
+    options["aways"] = 6
+    options["snapshot_every"] = 10 + draw(state, 40)
+    options["segment_bytes"] = SEGMENT_BYTES_MIN
+    options["keep_bytes"] = draw(state, 1 << 12)
+    options["clients"] = 5 + draw(state, 3)
+    options["disk_ns"] = MS // 10 + draw(state, 5 * MS)
+    options["faults_end_ns"] += 2 * S
+    options["end_ns"] += 2 * S
+
+
+@kernel
 def next_adversity(state: Any) -> int:
     """Which fault comes next, by the options' weights: an Adversity."""
     options = state["options"]
@@ -82,6 +116,7 @@ def next_adversity(state: Any) -> int:
     partitions, one_ways = several * int(options["partitions"]), several * int(options["one_ways"])
     total = partitions + one_ways + int(options["pauses"]) + int(options["crashes"])
     total += int(options["all_crashes"]) + int(options["full_disks"]) + int(options["clock_steps"])
+    total += int(options["aways"])
     if total == 0:
         return NOTHING
     dice = draw(state, total) - partitions
@@ -99,7 +134,10 @@ def next_adversity(state: Any) -> int:
     dice -= int(options["all_crashes"])
     if dice < 0:
         return ALL_CRASH
-    return FULL_DISK if dice < options["full_disks"] else CLOCK_STEP
+    dice -= int(options["full_disks"])
+    if dice < 0:
+        return FULL_DISK
+    return CLOCK_STEP if dice < options["clock_steps"] else AWAY
 
 
 @kernel
@@ -138,6 +176,13 @@ def isolate(state: Any, member: int) -> None:
             state["cut"][member * MEMBERS_MAX + other] = 1
             state["cut"][other * MEMBERS_MAX + member] = 1
     state["met"][PARTITIONED] += 1
+
+
+@kernel
+def is_cut(state: Any, sender: int, to: int) -> bool:
+    """Whether nothing gets from a member to another."""
+    is_away = state["away"] >= 0 and (state["away"] == sender or state["away"] == to)
+    return bool(state["cut"][sender * MEMBERS_MAX + to] == 1 or (is_away and state["away_way"] == CUT_OFF))
 
 
 @kernel

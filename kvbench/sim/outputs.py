@@ -8,8 +8,9 @@ from kvbench.node import step
 from kvbench.node.records import QUEUES, Buffer, DiskKind, File
 from kvbench.ops.status import grpc_status
 from kvbench.rt.crc32c import crc32c
-from kvbench.sim import clients, disk, network
+from kvbench.sim import clients, disk, network, watching
 from kvbench.sim.agenda import chance, draw, schedule, trace
+from kvbench.sim.away import note_receiving
 from kvbench.sim.records import INDEXES_MAX, QUEUE_DEPTH, Failure, Happening, Met
 from kvbench.wire.peer import frame_size
 
@@ -23,6 +24,7 @@ DELETE, READ = int(DiskKind.DELETE), int(DiskKind.READ)
 RING, MARK, PIECES, READING = int(Buffer.RING), int(Buffer.MARK), int(Buffer.PIECES), int(Buffer.READING)
 ELECTION, TRUNCATION, SNAPSHOT = int(Met.ELECTION), int(Met.TRUNCATION), int(Met.SNAPSHOT)
 SNAPSHOT_INSTALL, LEASE_EXPIRY, FORWARD = int(Met.SNAPSHOT_INSTALL), int(Met.LEASE_EXPIRY), int(Met.FORWARD)
+INSTALL_FULL_DISK = int(Met.INSTALL_FULL_DISK)
 UNAVAILABLE = 14
 """The gRPC status of an unknown outcome."""
 
@@ -55,14 +57,20 @@ def file_of(world: Any, member: int, command: Any) -> int:
 
 @kernel
 def open_file(world: Any, member: int, command: Any) -> int:
-    """The slot of the file that a WRITE changes, made if need be; a part file begins anew with offset 0."""
+    """The slot of the file that a WRITE changes, made if need be; a part file begins anew with offset 0.
+
+    Negative: there is none, or the disk has no room for what it would grow by.
+    """
     kind, number = int(command["file"]), int(command["number"])
     slot = file_of(world, member, command)
+    full = world.members[member]["full"] == 1
     if kind == OWN_SNAPSHOT or kind == FOREIGN_SNAPSHOT:
         number = 0
         if command["offset"] == 0 and slot >= 0:
-            return disk.create(world, member, kind, 0, 0)
-    if slot < 0 and world.members[member]["full"] == 0:
+            slot = disk.create(world, member, kind, 0, 0)
+        if full and slot >= 0:
+            return disk.NO_SPACE
+    if slot < 0 and not full:
         slot = disk.create(world, member, kind, number, 0)
     return slot
 
@@ -107,8 +115,11 @@ def effect_of(world: Any, node: Any, member: int, command: Any) -> int:
         if slot >= 0:
             disk.remove(world, slot)
         return 0
+    if kind == WRITE and (slot < 0 or world.files[slot]["bytes"] < int(command["offset"]) + int(command["bytes"])):
+        world.state[0]["met"][INSTALL_FULL_DISK] += 1 if command["file"] == FOREIGN_SNAPSHOT else 0
+        return disk.NO_SPACE
     if slot < 0:
-        return disk.NO_SPACE if kind == WRITE else disk.NO_FILE
+        return disk.NO_FILE
     if kind == RENAME:
         disk.rename(world, member, slot, int(command["to_file"]), int(command["to_number"]))
     elif kind == READ:
@@ -221,9 +232,12 @@ def note(world: Any, member: int, met: int, count: int) -> None:
 def take_statistics(world: Any, node: Any, member: int) -> None:
     """Take note of the mechanisms that a member's statistics count."""
     counted = node.statistics[0]
+    world.members[member]["alarms"] = node.store.state[0]["alarms"]
     note(world, member, ELECTION, int(counted["elections_won"]))
     note(world, member, TRUNCATION, int(counted["truncations"]))
     note(world, member, SNAPSHOT, int(counted["snapshots"]))
+    if counted["snapshots_received"] > world.members[member]["noted"][SNAPSHOT_INSTALL]:
+        watching.note_install(world, member)
     note(world, member, SNAPSHOT_INSTALL, int(counted["snapshots_received"]))
     note(world, member, LEASE_EXPIRY, int(counted["leases_expired"]))
     note(world, member, FORWARD, int(counted["forwarded"]))
@@ -271,9 +285,13 @@ def settle_outputs(world: Any, node: Any, member: int, now: int) -> int:
             result = take_messages(world, node, member)
         if result == 0:
             result = take_replies(world, node, member)
+        if result == 0:
+            result = watching.serve(world, node.store)
         if result != 0:
             return result
     take_statistics(world, node, member)
+    if note_receiving(world, node, member) < 0:
+        return WORLD_FULL
     if note_vote(world, node, member) < 0:
         return WORLD_FULL
     if node.state[0]["leads"] == 1 and note_leader(world, node, member) < 0:

@@ -7,14 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from kvbench.node.records import DISK_COMMAND, MEMBERS_MAX, QUEUES
-from kvbench.ops.history import HISTORY
+from kvbench.ops.history import HISTORY, SPAN, WATCHED
 from kvbench.wire.protobuf import new_fields
 
 SECTOR_BYTES = 512
 """What a disk writes whole or not at all."""
 SLOT_BYTES = 1 << 19
 """Room for a file of a simulated disk."""
-SLOTS = 24
+SLOTS = 32
 """Files on a member's disk."""
 QUEUE_DEPTH = 64
 """Commands that may wait in one queue of a member's disk."""
@@ -22,6 +22,13 @@ PACKET_BYTES = 1 << 14
 PACKETS = 2048
 CLIENTS_MAX = 8
 KEYS_MAX = 8
+WATCHERS_MAX = 4
+WATCHED_MAX = 1 << 16
+"""Events that watching clients may see in a run."""
+SPANS_MAX = 512
+ANSWERS_KEPT = 64
+"""READ_INDEX_ANSWERs to each member of which the network keeps a copy."""
+ANSWER_BYTES = 512
 EVENTS_MAX = 1 << 13
 INDEXES_MAX = 1 << 14
 """Log indexes of which the world remembers what was committed there."""
@@ -52,6 +59,12 @@ class Happening(IntEnum):
     """``member``, which gave its vote a moment ago, crashes and starts again at once."""
     ISOLATE = 10
     """``member``, which was elected a moment ago, is cut off from all others."""
+    LOOK_AWAY = 12
+    """Whether ``member``, which is kept away, has missed enough."""
+    STRIKE_INSTALL = 13
+    """``member`` was seen to begin to receive a snapshot: something happens in the middle of it."""
+    WATCH = 14
+    """a: the watching client that does something."""
 
 
 class Met(IntEnum):
@@ -90,9 +103,31 @@ class Met(IntEnum):
     """A write that a follower passed on."""
     UNKNOWN_OUTCOME = 22
     RESTART = 23
+    KEPT_AWAY = 24
+    """A member that was kept away until its leader had compacted what it lacks."""
+    INSTALL_CRASH = 25
+    """A crash of a member that was receiving a snapshot, or loading it."""
+    INSTALL_LEADER_CHANGE = 26
+    """A member that was receiving a snapshot found itself with another leader."""
+    INSTALL_FULL_DISK = 27
+    """A piece of a snapshot that found no room."""
+    OLD_READ_ANSWER = 28
+    """A READ_INDEX_ANSWER to an earlier life of a member that came when it had asked with the same number again."""
+    READ_ANSWER_ACROSS_LEADERS = 29
+    """A READ_INDEX_ANSWER that came when another leader had been elected since."""
+    WATCH_EVENT = 30
+    WATCH_RESUMED = 31
+    """A watch that went on at another member, or at one that had started anew."""
+    WATCH_ACROSS_INSTALL = 32
+    """A watch on a member whose state was replaced by a snapshot."""
+    WATCH_COMPACTED = 33
+    """A watch that was cancelled, because what it should have had was compacted."""
+    WATCH_PROGRESS = 34
 
 
 METS = len(Met)
+LOADING = 8
+"""``receiving`` of a member whose store is being filled from the snapshot that it received."""
 
 OPTIONS = np.dtype(
     [
@@ -121,6 +156,11 @@ OPTIONS = np.dtype(
         ("snapshot_every", np.int64),
         ("leases", np.int64),
         ("compactions", np.int64),
+        ("segment_bytes", np.int64),
+        ("keep_bytes", np.int64),  # log behind a snapshot
+        ("aways", np.int64),  # weight: a member is kept away until the others have compacted what it lacks
+        ("old_answers", np.int64),  # 1: READ_INDEX_ANSWERs come again, or very late
+        ("watchers", np.int64),  # clients that watch
     ],
     align=True,
 )
@@ -145,6 +185,12 @@ WORLD = np.dtype(
         ("damaged", np.int64),  # the member whose log was flipped, -1: none
         ("leader", np.int64),  # the member that was last seen to lead
         ("leader_term", np.int64),  # the highest in which one was
+        ("away", np.int64),  # the member that is kept away, -1: none
+        ("away_way", np.int64),  # faults.Way
+        ("away_ns", np.int64),  # since when
+        ("watched", np.int64),  # rows used of ``watched``
+        ("spans", np.int64),  # and of ``spans``
+        ("compacted", np.int64),  # the highest revision that a client asked to compact
         ("options", OPTIONS),
         ("met", np.int64, (METS,)),
         ("sent_order", np.int64, (MEMBERS_MAX * MEMBERS_MAX,)),  # of each link, of the last packet delivered
@@ -175,6 +221,11 @@ MEMBER = np.dtype(
         ("full", np.int64),  # 1: its disk has no room for new files
         ("applied", np.int64),  # entries already compared with the world's
         ("voted_term", np.int64),  # the last in which it was seen to vote for another
+        ("base_index", np.int64),  # what it has compacted, as of its last step
+        ("last_index", np.int64),  # the end of its log
+        ("receiving", np.int64),  # 0, or node.records.ReceiveStage, or LOADING
+        ("receive_term", np.int64),  # the term in which it began to receive
+        ("alarms", np.int64),  # that it knows of
         ("noted", np.int64, (METS,)),  # what the world's ``met`` has of this incarnation's statistics
         ("queue_head", np.int64, (QUEUES,)),
         ("queue_count", np.int64, (QUEUES,)),
@@ -199,9 +250,39 @@ PACKET = np.dtype(
         ("bytes", np.int64),
         ("order", np.int64),
         ("sent_ns", np.int64),
+        ("answer_term", np.int64),  # READ_INDEX_ANSWER: the highest term with a leader when it was sent; else 0
     ],
     align=True,
 )
+
+ANSWER = np.dtype(
+    [
+        ("context", np.int64),  # 0: none
+        ("incarnation", np.int64),  # of the member that it went to
+        ("sender", np.int64),
+        ("bytes", np.int64),
+    ],
+    align=True,
+)
+"""A copy of a READ_INDEX_ANSWER."""
+
+WATCHING = np.dtype(
+    [
+        ("member", np.int64),  # where its stream is, -1: it has none
+        ("incarnation", np.int64),
+        ("stream", np.int64),
+        ("taken", np.int64),  # the watcher that has something for it, -1: none
+        ("slow", np.int64),  # 1: it does not read at the moment
+        ("opened", np.int64),  # streams so far
+        ("notify", np.int64),  # 1: it asked to be told of progress
+        ("extent", np.int64),  # history.Extent
+        ("key", np.int64),
+        ("next", np.int64),  # the first revision that it has not had; 0: from now on
+        ("span", np.int64),  # its row of ``spans``
+    ],
+    align=True,
+)
+"""A client that watches."""
 
 CLIENT = np.dtype(
     [
@@ -254,6 +335,8 @@ class Failure(IntEnum):
     """An answer that cannot be decoded."""
     WORLD_FULL = 10
     """The simulation itself ran out of room."""
+    WATCH_WRONG = 11
+    """An answer to a watch that cannot be right."""
 
 
 class World(NamedTuple):
@@ -293,6 +376,18 @@ class World(NamedTuple):
     """uint8[n]: a request under construction"""
     fields: npt.NDArray[np.int64]
     """int64[4 * protobuf.FIELDS]: the fields of the message just read"""
+    answers: npt.NDArray[np.void]
+    """ANSWER[MEMBERS_MAX * ANSWERS_KEPT]: by the member that they went to, and their contexts"""
+    answer_bytes: npt.NDArray[np.uint8]
+    """uint8[MEMBERS_MAX * ANSWERS_KEPT * ANSWER_BYTES]"""
+    watching: npt.NDArray[np.void]
+    """WATCHING[WATCHERS_MAX]"""
+    watched: npt.NDArray[np.void]
+    """WATCHED[WATCHED_MAX]: what they saw"""
+    spans: npt.NDArray[np.void]
+    """SPAN[SPANS_MAX]"""
+    response: npt.NDArray[np.uint8]
+    """uint8[n]: a response to a watch"""
 
 
 def new_world(operations: int = 1 << 12) -> World:
@@ -316,4 +411,10 @@ def new_world(operations: int = 1 << 12) -> World:
         committed=np.zeros(INDEXES_MAX, np.int64),
         scratch=np.zeros(1 << 14, np.uint8),
         fields=new_fields(),
+        answers=np.zeros(MEMBERS_MAX * ANSWERS_KEPT, ANSWER),
+        answer_bytes=np.zeros(MEMBERS_MAX * ANSWERS_KEPT * ANSWER_BYTES, np.uint8),
+        watching=np.zeros(WATCHERS_MAX, WATCHING),
+        watched=np.zeros(WATCHED_MAX, WATCHED),
+        spans=np.zeros(SPANS_MAX, SPAN),
+        response=np.zeros(1 << 15, np.uint8),
     )

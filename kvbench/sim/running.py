@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from kvbench.check.linearizable import Verdict, check_history
 from kvbench.check.revisions import check_revisions
+from kvbench.check.watches import check_watches
 from kvbench.node.state import Node, new_node
 from kvbench.ops.history import ABSENT, HISTORY, OK, READ
 from kvbench.sim import events
@@ -48,12 +49,15 @@ class Simulator:
         world = self.world
         for array in (world.state, world.members, world.clients, world.files, world.committed, world.history):
             array[:] = np.zeros(1, array.dtype)
+        for array in (world.answers, world.watching):
+            array[:] = np.zeros(1, array.dtype)
         events.begin(world, seed)
         members = int(world.state[0]["options"]["members"])
         self.nodes = [new_node(config_of(world, member)) for member in range(members)]
         faults = self.let_happen()
         if not faults:
-            faults = self.look_at_members() + judge(self.complete_history())
+            history = self.complete_history()
+            faults = self.look_at_members() + self.end_watches() + judge(history) + self.judge_watches(history)
         state = world.state[0]
         met = {kind.name: int(state["met"][kind]) for kind in Met}
         return Outcome(seed, int(state["trace"]), int(state["events"]), met, int(state["operations"]), faults)
@@ -91,6 +95,26 @@ class Simulator:
         if len(set(seen.values())) > 1:
             faults.append(f"CONTENTS_DIFFER: applied, revision, hash by member: {seen}")
         return faults
+
+    def end_watches(self) -> list[str]:
+        """The quiet world has told each watching client all that its member has applied."""
+        world, faults = self.world, []
+        for one in range(int(world.state[0]["options"]["watchers"])):
+            client = world.watching[one]
+            member, span = int(client["member"]), int(client["span"])
+            own = world.members[member]
+            if member < 0 or own["up"] == 0 or own["incarnation"] != client["incarnation"] or client["taken"] >= 0:
+                faults.append(f"WATCH_WRONG, client {one} has no watch that is at rest")
+                continue
+            revision = int(self.nodes[member].store.state[0]["revision"])
+            world.spans[span]["end"] = max(int(world.spans[span]["end"]), revision)
+        return faults
+
+    def judge_watches(self, history: npt.NDArray[np.void]) -> list[str]:
+        """What the watching clients prove wrong."""
+        world, state = self.world, self.world.state[0]
+        spans, watched = world.spans[: int(state["spans"])], world.watched[: int(state["watched"])]
+        return [violation.what for violation in check_watches(history, spans, watched)][:5]
 
     def final_read(self, node: Node, key: int) -> tuple[int, int]:
         """(value, mod revision) of a register as a member holds it at the end."""

@@ -15,7 +15,6 @@ from kvbench.sim import disk, events
 from kvbench.sim.records import SLOT_BYTES, SLOTS, Met, World
 
 CLUSTER_ID = 0x5EED
-SEGMENT_BYTES = 1 << 15
 
 
 def config_of(world: World, member: int) -> NodeConfig:
@@ -32,10 +31,10 @@ def config_of(world: World, member: int) -> NodeConfig:
         snapshots=int(options["snapshot_every"]),
         quota_bytes=1 << 20,
         request_bytes_max=1 << 12,
-        keep_bytes=1 << 13,
+        keep_bytes=int(options["keep_bytes"]),
         piece_bytes=1 << 12,
         apply_bytes=1 << 12,
-        segment_bytes=SEGMENT_BYTES,
+        segment_bytes=int(options["segment_bytes"]),
         ring_bytes=1 << 16,
         entries=1 << 10,
         window_messages=8,

@@ -36,6 +36,12 @@ def _find(store: Any, member: int, kind: int) -> int:
 
 
 @kernel
+def is_raised(store: Any, member: int, kind: int) -> bool:
+    """Whether a member, by its id, has raised an alarm of a kind."""
+    return _find(store, member, kind) != NONE
+
+
+@kernel
 def raise_alarm(store: Any, member: int, kind: int) -> None:
     """Note an alarm that is not raised yet."""
     place = _find(store, 0, 0)

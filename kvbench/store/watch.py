@@ -162,11 +162,12 @@ def _create(store: Any, stream: int, buf: Any, at: int, end: int, out: Any, to: 
     record["least_revision"] = start_revision
     record["doomed"] = 0
     record["synced"] = 0
-    if start_revision == 0 or start_revision > state["revision"]:
+    if state["loading"] == 0 and (start_revision == 0 or start_revision > state["revision"]):
         watchers.sleep(store, watcher)
     else:
-        record["next_revision"] = start_revision
-        record["doomed"] = 1 if start_revision < state["compacted"] else 0
+        # While a dump is being loaded nobody knows what there is: once it is, the watcher looks from its revision on.
+        record["next_revision"] = start_revision if start_revision > 0 else state["revision"] + 1
+        record["doomed"] = 1 if 0 < start_revision < state["compacted"] else 0
         watchers.be_late(store, watcher)
         if owner["waiting"] > 0:
             # A progress answer that is still to come speaks for this watcher too.

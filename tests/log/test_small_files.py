@@ -44,10 +44,10 @@ def mark_of(sequence: int, **fields: int) -> tuple[Any, bytes]:
 @settings(deadline=None, derandomize=True, max_examples=40)
 @given(st.integers(1, 1 << 62), INT64, INT64, INT64)
 def test_a_mark_comes_back(sequence: int, term: int, vote: int, acknowledged: int) -> None:
-    mark, data = mark_of(sequence, term=term, vote=vote, acknowledged=acknowledged, boot=3)
+    mark, data = mark_of(sequence, term=term, vote=vote, acknowledged=acknowledged, boot=3, disk_alarm=1)
     assert data[4:24] == struct.pack("<Iqq", 1, CLUSTER, MEMBER)
-    assert data[24:80] == struct.pack("<7q", sequence, 3, term, vote, acknowledged, 0, 0)
-    assert data[80:] == bytes(MARK_BYTES - 80)
+    assert data[24:88] == struct.pack("<8q", sequence, 3, term, vote, acknowledged, 0, 0, 1)
+    assert data[88:] == bytes(MARK_BYTES - 88)
     assert data[:4] == struct.pack("<I", crc32c(data[4:]))
     again = new_mark()
     assert read_mark(small_log(), again, array_of(data), 0) == 0
@@ -59,10 +59,10 @@ def test_a_mark_says_how_far_the_log_was_durable() -> None:
     mark["behind_until"] = 7
     log.state["synced"], log.state["durable_index"] = 4711, 6
     write_mark(log, mark, buf, 0)
-    assert mark[0].tolist() == (1, 0, 0, -1, 0, 4711, 7)
+    assert mark[0].tolist() == (1, 0, 0, -1, 0, 4711, 7, 0)
     log.state["durable_index"] = 7
     write_mark(log, mark, buf, 0)
-    assert mark[0].tolist() == (2, 0, 0, -1, 0, 4711, 0)
+    assert mark[0].tolist() == (2, 0, 0, -1, 0, 4711, 0, 0)
 
 
 def test_of_two_copies_the_newest_that_is_whole_counts() -> None:
@@ -97,7 +97,7 @@ def test_a_mark_that_cannot_be_read_is_refused() -> None:
         newest_mark(log, array_of(bytes(later) * 2))
     unchanged = new_mark()
     assert read_mark(log, unchanged, array_of(bytes(512)), 0) == BLANK
-    assert unchanged == new_mark() and MARK.itemsize == 56
+    assert unchanged == new_mark() and MARK.itemsize == 64
 
 
 def test_an_identity_comes_back() -> None:

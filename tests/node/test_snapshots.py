@@ -7,6 +7,7 @@ import pytest
 from kvbench.node import step
 from kvbench.node.codes import NodeError
 from kvbench.node.records import CommandKind, File, Queue
+from kvbench.ops.status import StoreError
 from kvbench.wire.etcd_methods import Method
 from kvbench.wire.proto import messages as pb
 from tests.node.runner import Cluster, Member
@@ -230,6 +231,45 @@ def test_leadership_is_handed_over() -> None:
     assert command(cluster, leader, CommandKind.TRANSFER, other.position)[0] == 0
     assert cluster.leader() is other
     assert cluster.put(leader, b"b").header.revision == 3
+
+
+def test_leadership_that_is_not_taken_over_is_said_to_have_taken_too_long() -> None:
+    cluster = Cluster(3)
+    leader, other = cluster.leader(), cluster.follower()
+    cluster.put(leader, b"a")
+    cut = {(leader.position, other.position), (other.position, leader.position)}
+    cluster.blocked.update(cut)
+    assert command(cluster, leader, CommandKind.TRANSFER, other.position) is None
+    cluster.tick(12)
+    assert cluster.values[cluster.handles][0] == StoreError.TIMEOUT_LEADER_TRANSFER
+    assert cluster.leader() is leader
+
+
+def test_leadership_that_a_third_member_gets_is_not_waited_for_for_ever() -> None:
+    cluster = Cluster(3)
+    leader, other = cluster.leader(), cluster.follower()
+    cluster.put(leader, b"a")
+    for peer in range(3):
+        if peer != leader.position:
+            cluster.blocked.update({(leader.position, peer), (peer, leader.position)})
+        cluster.blocked.add((peer, other.position))
+    assert command(cluster, leader, CommandKind.TRANSFER, other.position) is None
+    cluster.tick(700)
+    assert leader.alive.raft.state[0]["role"] != 3
+    assert cluster.values[cluster.handles][0] == StoreError.TIMEOUT_LEADER_TRANSFER
+
+
+def test_a_log_with_many_terms_gets_a_snapshot_before_it_is_too_many_for_a_start() -> None:
+    """A member that starts again and again, each time in a new term."""
+    cluster = Cluster(1, snapshots=-1, raft_runs=16, snapshot_log_bytes=1 << 30)
+    member = cluster[0]
+    for _ in range(40):
+        member.crash()
+        member.start()
+        cluster.leader()
+        cluster.tick()
+    assert member.alive.state[0]["snapshot_index"] > 0 and member.alive.raft.state[0]["run_count"] <= 9
+    assert cluster.put(member, b"a").header.revision == 2
 
 
 @pytest.mark.parametrize("size", [1, 3])

@@ -106,3 +106,57 @@ def test_one_member_with_a_full_disk() -> None:
     member.disk.full = False
     cluster.tick(250)
     assert cluster.put(member, b"a") is not None
+
+
+def test_a_member_takes_its_alarm_back_after_it_has_started_anew() -> None:
+    cluster = Cluster(3)
+    leader, follower = cluster.leader(), cluster.follower()
+    follower.disk.full = True
+    for i in range(300):
+        if cluster.put(leader, b"%d" % (i % 10), b"x" * 500) == NO_SPACE:
+            break
+        cluster.tick()
+    me = follower.alive.state[0]["member_ids"][follower.position]
+    assert alarm(cluster, leader, 0) == [(me, pb.NOSPACE)]
+    follower.crash()
+    follower.disk.full = False
+    follower.start()
+    assert follower.alive.state[0]["disk_full"] == 0
+    cluster.tick(250)
+    assert alarm(cluster, leader, 0) == []
+    assert cluster.put(follower, b"a") is not None
+    cluster.tick(1200)
+    assert follower.alive.state[0]["disk_alarm"] == follower.alive.mark_record[0]["disk_alarm"] == 0
+
+
+def test_an_alarm_that_comes_late_is_taken_back_too() -> None:
+    """The disk has room again while the alarm is still on its way."""
+    cluster = Cluster(3)
+    leader, follower = cluster.leader(), cluster.follower()
+    others = [member.position for member in cluster.members if member is not follower]
+    follower.disk.full = True
+    while follower.alive.state[0]["disk_alarm"] == 0:
+        cluster.put(leader, b"a", b"x" * 500)
+        cluster.tick()
+    follower.disk.full = False
+    node = follower.alive
+    node.state[0]["create_retry_ns"] = 0
+    held = [(follower.position, other) for other in others]
+    cluster.blocked.update(held)
+    cluster.settle()
+    cluster.blocked.difference_update(held)
+    cluster.tick(400)
+    assert node.state[0]["disk_full"] == 0
+    assert alarm(cluster, leader, 0) == []
+
+
+def test_an_alarm_of_the_quota_stays_until_it_is_disarmed_also_after_a_restart() -> None:
+    cluster = Cluster(3, quota_bytes=20_000)
+    leader, follower = cluster.leader(), cluster.follower()
+    fill(cluster, follower)
+    me = follower.alive.state[0]["member_ids"][follower.position]
+    cluster.tick(5)
+    follower.crash()
+    follower.start()
+    cluster.tick(300)
+    assert alarm(cluster, leader, 0) == [(me, pb.NOSPACE)]

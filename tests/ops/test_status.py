@@ -43,6 +43,8 @@ def test_texts_need_no_escape_and_differ() -> None:
         (StoreError.BAD_LEADER_TRANSFEREE, ErrorCode.FAILED_PRECONDITION, "etcdserver: bad leader transferee"),
         (StoreError.DUPLICATE_WATCH_ID, ErrorCode.INVALID_ARGUMENT,
          "mvcc: duplicate watch ID provided on the WatchStream"),
+        (StoreError.TIMEOUT_LEADER_TRANSFER, ErrorCode.UNKNOWN,
+         "etcdserver: request timed out, leader transfer took too long"),
     ],
 )  # fmt: skip
 def test_names_stand_for_the_right_texts(error: StoreError, code: ErrorCode, text: str) -> None:

@@ -65,6 +65,36 @@ BUGS = {
         '    for slot in range(int(node.store.state[0]["lease_top"])):\n'
         '        if node.state[0]["bug"] != 5 and node.store',
     ),
+    "a follower acknowledges before its sync": Patch(
+        "node/receiving.py",
+        '            node.statistics[0]["appended"] += 1\n        at += size\n',
+        '            node.statistics[0]["appended"] += 1\n        at += size\n'
+        '    if node.state[0]["bug"] == 6:\n'
+        "        core.persisted(node.raft, last, core.term_of(node.raft, last))\n",
+    ),
+    "a received snapshot is not synced": Patch(
+        "node/incoming.py",
+        "        issue(node, SYNC, SNAPSHOT_QUEUE, FOREIGN_FILE, 0, FOREIGN, SYNCED)\n",
+        "        place = issue(node, SYNC, SNAPSHOT_QUEUE, FOREIGN_FILE, 0, FOREIGN, SYNCED)\n"
+        '        if state["bug"] == 7:\n            node.disk[place]["sync"] = 0\n',
+    ),
+    "an answer to an earlier life's read is taken": Patch(
+        "raft/reading.py",
+        'if message["hint_index"] != raft.state[0]["boot"]:',
+        'if message["hint_index"] != raft.state[0]["boot"] and raft.state[0]["bug"] != 8:',
+    ),
+    "watchers miss an event when a snapshot is installed": Patch(
+        "node/loading.py",
+        '    node.statistics[0]["snapshots_loaded"] += 1\n',
+        '    node.statistics[0]["snapshots_loaded"] += 1\n'
+        '    for watcher in range(int(node.store.state[0]["watcher_top"])):\n'
+        '        node.store.watchers[watcher]["next_revision"] += 1 if state["bug"] == 9 else 0\n',
+    ),
+    "whose the alarm of a full disk is is forgotten in a restart": Patch(
+        "node/recovery.py",
+        'state["mark_alarm"] = noted["disk_alarm"]',
+        'state["mark_alarm"] = 0 if state["bug"] == 10 else noted["disk_alarm"]',
+    ),
 }
 
 

@@ -13,6 +13,15 @@ from kvbench.sim.records import Met
 from kvbench.sim.running import Outcome, Simulator
 
 SEEDS = 500
+LEAST = {
+    "SNAPSHOT_INSTALL": 200,
+    "INSTALL_CRASH": 20,
+    "INSTALL_LEADER_CHANGE": 20,
+    "INSTALL_FULL_DISK": 20,
+    "OLD_READ_ANSWER": 100,
+    "WATCH_ACROSS_INSTALL": 100,
+}
+"""What must be met more than once."""
 WHOLE = pytest.mark.slow
 """These run the whole simulator, compiled."""
 
@@ -35,7 +44,7 @@ def test_every_fault_and_mechanism_is_met(seen: list[Outcome], capsys: pytest.Ca
         met.update(outcome.met)
     with capsys.disabled():
         print(f"\n{len(seen)} seeds met: " + ", ".join(f"{name} {met[name]}" for name in (kind.name for kind in Met)))
-    assert [kind.name for kind in Met if met[kind.name] == 0] == []
+    assert [kind.name for kind in Met if met[kind.name] < LEAST.get(kind.name, 1)] == []
 
 
 @WHOLE

@@ -1,5 +1,6 @@
 """Watchers: each gets exactly the events that it asked for, once, in order, whatever happens between two questions."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from kvbench.jit import JIT_ENABLED
 from kvbench.ops.status import TEXT, StoreError
-from kvbench.store import compaction, watch, watch_events, watchers
+from kvbench.store import compaction, loading, watch, watch_events, watchers
 from kvbench.store.records import StoreCode
 from kvbench.wire.proto import messages
 from tests.naive import store as naive
@@ -282,6 +283,41 @@ def test_watchers_go_on_when_a_newer_state_is_loaded(
     for step in behind:
         pair.step(step)
     pair.finish()
+
+
+@pytest.mark.parametrize("end", [b"", b"b"])
+def test_watches_that_are_asked_for_while_a_state_is_loaded(end: bytes) -> None:
+    """Those from a compacted revision on are cancelled; the others get all from theirs on, once there is all."""
+    leader, pair = Pair(), Watching()
+    for _ in range(10):
+        leader.step(messages.PutRequest(key=b"a", value=b"v"))
+    leader.step(messages.CompactionRequest(revision=6))
+    data = dump(leader.driver, 200, [])
+    loading.load_begin(pair.store)
+    stream = pair.open()
+    starts = (3, 6, 8, 12, 20)
+    for number, start in enumerate(starts):
+        request = messages.WatchCreateRequest(key=b"a", range_end=end, start_revision=start, watch_id=number + 1)
+        assert pair.request(stream, create_request=request).created
+    assert pair.request(stream, progress_request=messages.WatchProgressRequest()) is None
+    buf = np.frombuffer(data, np.uint8).copy()
+    assert loading.load_some(pair.store, buf, 0, len(buf)) == len(buf)
+    got: dict[int, list[int]] = {number + 1: [] for number in range(len(starts))}
+    pair.driver.index = int(pair.driver.state["applied_index"])
+    pair.twin = leader.twin
+    for response in all_responses(pair):
+        if response.canceled:
+            assert (response.watch_id, response.compact_revision) == (1, 6)
+        elif response.watch_id >= 0:
+            got[response.watch_id] += [event.kv.mod_revision for event in response.events]
+    assert got == {1: [], 2: [6, 7, 8, 9, 10, 11], 3: [8, 9, 10, 11], 4: [], 5: []}
+
+
+def all_responses(pair: Watching) -> Iterator[Any]:
+    """Ask the watchers of a store until none has anything."""
+    while (watcher := int(watch.take_pending(pair.store))) >= 0:
+        while (response := pair.answer(watcher)) is not None:
+            yield response
 
 
 # -- one by one -------------------------------------------------------------------------------------------------------
