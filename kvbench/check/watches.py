@@ -79,10 +79,12 @@ def wanted_by(span: np.void, truth: npt.NDArray[np.int64]) -> npt.NDArray[np.int
     """What of the truth a SPAN must have: its revisions, its keys."""
     first = np.searchsorted(truth[:, REVISION], int(span["begin"]), "left")
     last = np.searchsorted(truth[:, REVISION], int(span["end"]), "right")
-    part = truth[first:last]
+    part: npt.NDArray[np.int64] = truth[first:last]
     if span["extent"] == ONE_KEY:
-        return part[part[:, KEY] == span["key"]]
-    return part[part[:, KEY] < OTHER_KEYS] if span["extent"] == REGISTERS else part
+        part = part[part[:, KEY] == int(span["key"])]
+    elif span["extent"] == REGISTERS:
+        part = part[part[:, KEY] < OTHER_KEYS]
+    return part
 
 
 def check_span(number: int, wanted: npt.NDArray[np.int64], seen: npt.NDArray[np.int64]) -> Iterator[Violation]:

@@ -59,6 +59,11 @@ def watch_next(store: Any, watcher: int, out: Any, to: int, limit: int, split: i
         watchers.be_late(store, watcher)
         return 0
     batch = state["batch"]
+    if record["next_revision"] < record["least_revision"]:
+        # It was asked for from a revision that was not there yet: what came before, or was compacted, is not its own.
+        record["next_revision"] = record["least_revision"]
+        record["position"] = NONE
+        record["skip"] = 0
     if record["doomed"] == 1 or not _begin(store, record, batch):
         return _write_cancel(store, watcher, out, to)
     may_split = record["fragment"] == 1 or split == 1

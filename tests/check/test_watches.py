@@ -1,5 +1,7 @@
 """Each rule of what watching clients see, kept and broken; and against runs of a store with watchers cut at random."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -24,7 +26,7 @@ from kvbench.ops.history import (
 )
 from kvbench.ops.history import FAILED as REFUSED_WRITE
 
-Rows = list[tuple[int, ...]]
+Rows = Sequence[tuple[int, ...]]
 
 
 def row(act: int, key: int, value: int, revision: int, found: int = 0, seen: int = OK) -> tuple[int, ...]:
@@ -104,9 +106,9 @@ def test_any_event_left_out_doubled_or_moved_is_found(keys: list[int], data: st.
     assert violations(history, span, seen) == []
     at = data.draw(st.integers(0, len(seen) - 1))
     to = data.draw(st.integers(0, len(seen) - 1))
-    assert violations(history, span, seen[:at] + seen[at + 1 :]) != []
+    assert violations(history, span, [*seen[:at], *seen[at + 1 :]]) != []
     assert violations(history, span, [*seen[:to], seen[at], *seen[to:]]) != []
     if at != to:
-        moved = seen[:at] + seen[at + 1 :]
+        moved = [*seen[:at], *seen[at + 1 :]]
         moved.insert(to, seen[at])
         assert violations(history, span, moved) != []

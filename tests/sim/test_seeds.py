@@ -14,12 +14,12 @@ from kvbench.sim.running import Outcome, Simulator
 
 SEEDS = 500
 LEAST = {
-    "SNAPSHOT_INSTALL": 200,
-    "INSTALL_CRASH": 20,
-    "INSTALL_LEADER_CHANGE": 20,
-    "INSTALL_FULL_DISK": 20,
-    "OLD_READ_ANSWER": 100,
-    "WATCH_ACROSS_INSTALL": 100,
+    "SNAPSHOT_INSTALL": 150,
+    "INSTALL_CRASH": 10,
+    "INSTALL_LEADER_CHANGE": 10,
+    "INSTALL_FULL_DISK": 50,
+    "OLD_READ_ANSWER": 200,
+    "WATCH_ACROSS_INSTALL": 40,
 }
 """What must be met more than once."""
 WHOLE = pytest.mark.slow

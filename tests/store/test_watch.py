@@ -313,6 +313,22 @@ def test_watches_that_are_asked_for_while_a_state_is_loaded(end: bytes) -> None:
     assert got == {1: [], 2: [6, 7, 8, 9, 10, 11], 3: [8, 9, 10, 11], 4: [], 5: []}
 
 
+@pytest.mark.parametrize("end", [b"", b"b"])
+def test_a_watch_from_a_later_revision_does_not_miss_what_was_compacted_before_that(end: bytes) -> None:
+    """A member that lags is asked for a watch by a client that comes from another one, and gets a snapshot then."""
+    leader, pair = Pair(), Watching()
+    stream = pair.open()
+    for start in (12, 14):
+        request = messages.WatchCreateRequest(key=b"a", range_end=end, start_revision=start, watch_id=start)
+        assert pair.request(stream, create_request=request).created
+    for _ in range(11):
+        leader.step(messages.PutRequest(key=b"a", value=b"v"))
+    leader.step(messages.CompactionRequest(revision=10))
+    load(dump(leader.driver, 200, []), 200, pair.driver)
+    got = [(one.watch_id, [event.kv.mod_revision for event in one.events]) for one in all_responses(pair)]
+    assert got == [(12, [12])]
+
+
 def all_responses(pair: Watching) -> Iterator[Any]:
     """Ask the watchers of a store until none has anything."""
     while (watcher := int(watch.take_pending(pair.store))) >= 0:
