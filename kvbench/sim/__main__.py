@@ -5,38 +5,14 @@ Prints every seed that proves something wrong, with what, then how many runs met
 """
 
 import argparse
-import multiprocessing
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from functools import cache
 
 from kvbench.sim.records import Met
-from kvbench.sim.running import Outcome, Simulator
+from kvbench.sim.seeds import outcomes
 
 PROGRESS_S = 2.0
-
-
-@cache
-def simulator() -> Simulator:
-    """This process's simulator."""
-    return Simulator()
-
-
-def run_seed(seed: int) -> Outcome:
-    """The outcome of a seed, in this process."""
-    return simulator().run(seed)
-
-
-def outcomes(first: int, count: int, jobs: int) -> Iterator[Outcome]:
-    """The outcomes of ``count`` seeds in order, from ``jobs`` processes."""
-    seeds = range(first, first + count)
-    if jobs == 1:
-        yield from map(run_seed, seeds)
-        return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        yield from pool.imap(run_seed, seeds, chunksize=4)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

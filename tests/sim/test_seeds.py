@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 
 from kvbench.jit import JIT_ENABLED
-from kvbench.sim.__main__ import outcomes
 from kvbench.sim.records import Met
 from kvbench.sim.running import Outcome, Simulator
+from kvbench.sim.seeds import outcomes
 
 SEEDS = 500
 LEAST = {
