@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kvbench.log.damage import Damage
+from kvbench.log.records import LogDamage
 from kvbench.log.replay import Replayed, Segment
 from kvbench.log.snapshot import new_stream, read_snapshot_header
 from kvbench.node.records import File
@@ -101,7 +102,7 @@ def newest_snapshot(world: World, member: int) -> SnapshotFile:
     stream, file_bytes = new_stream(), int(world.files[slot]["bytes"])
     code = read_snapshot_header(stream, content(world, slot), 0, file_bytes)
     if code <= 0 or stream[0]["index"] != index:
-        raise AssertionError(f"snapshot {index} got its name before it was whole")
+        raise Damage("snapshot", index, 0, LogDamage.INCOMPLETE)  # it got its name before it was whole
     return SnapshotFile(index, int(stream[0]["term"]), file_bytes)
 
 
