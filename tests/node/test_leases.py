@@ -66,6 +66,23 @@ def test_time_to_live_is_the_leaders_and_keys_are_told_by_any_member(size: int) 
         assert keep_alive(cluster, member, 999).TTL == 0
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 30])
+def test_the_leader_lists_leases_by_when_they_end(count: int) -> None:
+    cluster = Cluster(1)
+    leader = cluster.leader()
+    ttls_s = [100 + 37 * number % 41 for number in range(count)]
+    for number, ttl_s in enumerate(ttls_s):
+        grant(cluster, leader, ttl_s, number + 1)
+    order = sorted(range(count), key=lambda number: ttls_s[number])
+    assert leases(cluster, leader) == [number + 1 for number in order]
+    if count:
+        cluster.tick(50 * TICKS_PER_S)
+        keep_alive(cluster, leader, order[0] + 1)
+        left = {number: ttl_s - 50 for number, ttl_s in enumerate(ttls_s)}
+        left[order[0]] = ttls_s[order[0]]
+        assert leases(cluster, leader) == [number + 1 for number in sorted(range(count), key=lambda n: left[n])]
+
+
 def test_the_least_time_to_live_is_one_and_a_half_election_timeouts_rounded_up() -> None:
     cluster = Cluster(1, election_ticks=100, heartbeat_ticks=10)
     assert grant(cluster, cluster.leader(), 1).TTL == 2
