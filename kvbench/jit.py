@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
-from functools import cache
+from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,8 @@ from llvmlite import ir
 from llvmlite.binding import Linkage, parse_assembly
 from numba.core import caching, codegen, compiler, config, funcdesc
 from numba.core.typing import make_concrete_template
+
+from kvbench import jit_tuples
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -72,11 +75,16 @@ def short_name(name: str, kinds: Sequence[Any], *, abi_tags: Sequence[str] = (),
     return str(funcdesc.default_mangler(name, (), abi_tags=(*abi_tags, digest), uid=uid))
 
 
-def with_short_names(context: Any) -> Any:
-    """The same target to compile for, with ``short_name`` instead of numba's own."""
-    shorter = copy(context)
-    shorter.mangler = short_name
-    return shorter
+def entry_name(name: str, kinds: Sequence[Any], *, abi_tags: Sequence[str] = (), uid: int | None = None) -> str:
+    """``short_name`` without numba's count of compilations: code in the cache finds an entry by it, whoever made it."""
+    return short_name(name, kinds, abi_tags=abi_tags)
+
+
+def with_names(context: Any, mangler: Callable[..., str]) -> Any:
+    """The same target to compile for, with ``mangler`` instead of numba's own."""
+    named = copy(context)
+    named.mangler = mangler
+    return named
 
 
 class PartCodegen:
@@ -124,7 +132,7 @@ class PartCompiler(compiler.CompilerBase):  # type: ignore[misc]
 
     def define_pipelines(self) -> list[Any]:
         """The passes of nopython mode."""
-        self.state.targetctx = with_short_names(self.state.targetctx)
+        self.state.targetctx = with_names(self.state.targetctx, short_name)
         generator = self.state.targetctx.codegen()
         self.state.library = PartLibrary(generator, self.state.func_id.func_qualname)
         return [compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)]
@@ -162,13 +170,21 @@ class WholeLibrary(codegen.JITCodeLibrary):  # type: ignore[misc]
 class WholeCompiler(compiler.CompilerBase):  # type: ignore[misc]
     """numba's usual compiler, into a WholeLibrary."""
 
+    mangler = staticmethod(short_name)
+
     def define_pipelines(self) -> list[Any]:
         """The passes of nopython mode."""
-        self.state.targetctx = with_short_names(self.state.targetctx)
+        self.state.targetctx = with_names(self.state.targetctx, self.mangler)
         generator = self.state.targetctx.codegen()
         self.state.library = WholeLibrary(generator, self.state.func_id.func_qualname)
         self.state.library.enable_object_caching()
         return [compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)]
+
+
+class EntryCompiler(WholeCompiler):
+    """The same for an ``entry``."""
+
+    mangler = staticmethod(entry_name)
 
 
 def kernel(function: F) -> F:
@@ -178,14 +194,82 @@ def kernel(function: F) -> F:
     that one. A function outside this package (in a test) is compiled anew in each process: no stamp would tell that a
     kernel which it calls has changed.
     """
-    dispatcher: Any = numba.njit(pipeline_class=WholeCompiler, **OPTIONS)(function)
+    dispatcher = whole(function, WholeCompiler)
+    if JIT_ENABLED:
+        be_part_of_callers(dispatcher, function)
+    return dispatcher  # type: ignore[no-any-return]
+
+
+def whole(function: Callable[..., Any], pipeline: type[WholeCompiler]) -> Any:
+    """``function`` as Python calls it; its code is cached."""
+    dispatcher: Any = numba.njit(pipeline_class=pipeline, **OPTIONS)(function)
     relative = package_path(function.__code__.co_filename)
     if JIT_ENABLED and relative is not None and cache_folder(relative.parts[0]) is not None:
         dispatcher._cache = KernelCache(function)
         compile_once(dispatcher)
+    return dispatcher
+
+
+def entry(function: F) -> F:
+    """A kernel that is a whole for its callers, too: compiled once on a machine, and called where it is.
+
+    What is large and called by several outermost kernels would else be compiled in each of them. A call costs what one
+    of a C function in another library does, and nothing of it is inlined.
+    """
+    dispatcher = whole(function, EntryCompiler)
     if JIT_ENABLED:
-        be_part_of_callers(dispatcher, function)
+        be_called_by_name(dispatcher)
     return dispatcher  # type: ignore[no-any-return]
+
+
+def be_called_by_name(dispatcher: Any) -> None:
+    """Have kernels that call ``dispatcher`` name its machine code, which the linker finds among what is loaded.
+
+    Types are taken as ``be_part_of_callers`` takes them.
+    """
+    compile_whole = type(dispatcher).get_call_template
+    names: dict[Any, NamedWhole] = {}
+
+    def get_call_template(args: Any, kws: Any) -> Any:
+        plain = {name: widened(kind) for name, kind in kws.items()}
+        template, python, args, kws = compile_whole(dispatcher, tuple(widened(kind) for kind in args), plain)
+        own = [dispatcher.overloads[tuple(args)].signature]
+        return make_concrete_template(template.__name__, key=template.key, signatures=own), python, args, kws
+
+    def get_overload(args: Any) -> Any:
+        args = tuple(args)
+        if args not in names:
+            names[args] = NamedWhole(dispatcher, args)
+            fndesc = dispatcher.overloads[args].fndesc
+            dispatcher.targetctx.insert_user_function(names[args], fndesc, (names[args],))
+        return names[args]
+
+    dispatcher.get_call_template = get_call_template
+    dispatcher.get_overload = get_overload
+
+
+class NamedWhole:
+    """Stands for the library of an ``entry`` in its callers: nothing to link, but to be loaded before they are.
+
+    What numba asks of a library that it links into another is here.
+    """
+
+    def __init__(self, dispatcher: Any, args: Any) -> None:
+        generator = dispatcher.targetctx.codegen()
+        self._nothing = parse_assembly(str(generator._create_empty_module("entry")))
+        function = dispatcher.py_func
+        self._reload_init = {partial(load_entry, function.__module__, function.__qualname__, args)}
+
+    def _ensure_finalized(self) -> None:
+        """There is nothing to be done."""
+
+    def _get_module_for_linking(self) -> Any:
+        return self._nothing
+
+
+def load_entry(module: str, name: str, args: Any) -> None:
+    """Have an entry's machine code in this process: code from the cache that calls it is about to be loaded."""
+    getattr(import_module(module), name).compile(args)
 
 
 def compile_once(dispatcher: Any) -> None:
@@ -246,7 +330,7 @@ def cache_root() -> Path:
 @cache
 def package_stamp(package: str) -> str:
     """Hash of the sources that a kernel of ``package`` may be compiled from."""
-    digest = hashlib.sha256((PACKAGE_ROOT / "jit.py").read_bytes())
+    digest = hashlib.sha256((PACKAGE_ROOT / "jit.py").read_bytes() + Path(jit_tuples.__file__).read_bytes())
     for name in (package, *KERNEL_LAYERS.get(package, ())):
         for path in sorted((PACKAGE_ROOT / name).rglob("*.py")):
             digest.update(path.relative_to(PACKAGE_ROOT).as_posix().encode())

@@ -56,7 +56,7 @@ def tree(tmp_path: Path) -> Path:
             shutil.copytree(source, target / name, ignore=ignore)
         else:
             (target / name).mkdir(parents=True)
-    for name in ("__init__.py", "jit.py"):
+    for name in ("__init__.py", "jit.py", "jit_tuples.py"):
         shutil.copy(jit.PACKAGE_ROOT / name, target / name)
     (target / "report" / "page.py").write_text("COLOUR = 1\n")
     return target
@@ -125,6 +125,67 @@ def test_an_edit_of_a_callee_changes_what_its_caller_does(tree: Path, tmp_path: 
     for drawn, choice in (("0.0", 0), ("0.75", 1)):
         edited.write_text(edited.read_text() + f"\n@kernel\ndef unit(key, counter):\n    return {drawn}\n")
         assert probe(tree, cache)["choice"] == choice
+
+
+ENTRY = """
+
+@entry
+def far(numbers, step):
+    numbers[0] += step
+    return int(numbers[0])
+"""
+CALLERS = """
+from kvbench.jit import kernel
+from kvbench.rt.rng import far
+
+@kernel
+def twice(numbers):
+    return far(numbers, 1) + far(numbers, numbers[1])
+
+@kernel
+def once(numbers):
+    return far(numbers, 5)
+"""
+ENTRY_PROBE = """
+import json
+import numpy as np
+from kvbench.load import callers
+from kvbench.rt import rng
+
+numbers = np.array([1, 10], np.int64)
+result = {"results": [callers.twice(numbers), callers.once(numbers), int(rng.far(numbers, 2))]}
+for name, each in (("twice", callers.twice), ("once", callers.once), ("far", rng.far)):
+    result[name] = [sum(each.stats.cache_hits.values()), sum(each.stats.cache_misses.values())]
+print(json.dumps(result))
+"""
+
+
+@pytest.mark.slow
+def test_an_entry_is_compiled_once_and_found_by_what_calls_it(tree: Path, tmp_path: Path) -> None:
+    edited = tree / "rt" / "rng.py"
+    plain = edited.read_text().replace("import kernel", "import entry, kernel")
+    edited.write_text(plain + ENTRY)
+    (tree / "load" / "callers.py").write_text(CALLERS)
+    results = [2 + 12, 17, 19]
+    first = finish(start(tree, tmp_path / "cache", ENTRY_PROBE))[0]
+    assert first == {"results": results, "twice": COMPILED, "once": COMPILED, "far": COMPILED}
+    second = finish(start(tree, tmp_path / "cache", ENTRY_PROBE))[0]
+    assert second == {"results": results, "twice": LOADED, "once": LOADED, "far": LOADED}
+    edited.write_text(plain + ENTRY.replace("+= step", "+= 2 * step"))
+    third = finish(start(tree, tmp_path / "cache", ENTRY_PROBE))[0]
+    assert third == {"results": [3 + 23, 33, 37], "twice": COMPILED, "once": COMPILED, "far": COMPILED}
+
+
+@pytest.mark.slow
+def test_an_entry_whose_code_is_gone_is_compiled_for_what_calls_it(tree: Path, tmp_path: Path) -> None:
+    edited = tree / "rt" / "rng.py"
+    edited.write_text(edited.read_text().replace("import kernel", "import entry, kernel") + ENTRY)
+    (tree / "load" / "callers.py").write_text(CALLERS)
+    first = finish(start(tree, tmp_path / "cache", ENTRY_PROBE))[0]
+    for kept in (tmp_path / "cache").rglob("rng.far*"):
+        kept.unlink()
+    second = finish(start(tree, tmp_path / "cache", ENTRY_PROBE))[0]
+    assert second == {**first, "twice": LOADED, "once": LOADED}
 
 
 @pytest.mark.slow
@@ -320,6 +381,29 @@ def test_fields_of_every_width_share_a_kernels_code() -> None:
     if jit.JIT_ENABLED:
         part = doubled.get_overload.__self__  # type: ignore[attr-defined]
         assert list(part.overloads) == [(int64,)]
+
+
+@jit.entry
+def far(rows: Any, factor: int) -> int:
+    """Called where it is."""
+    return int(rows[0]["i64"]) * factor
+
+
+@jit.kernel
+def sum_of_far(rows: Any) -> int:
+    """Calls it with a constant and with a narrow field."""
+    return far(rows, 3) + far(rows, rows[0]["u8"])
+
+
+def test_an_entry_is_the_same_from_python_and_within_a_kernel_and_compiled_once() -> None:
+    rows = np.array([(7, -5, 1, 4)], WIDTHS)
+    assert sum_of_far(rows) == 7 * 3 + 7 * 4
+    assert far(rows, 2) == 14
+    if jit.JIT_ENABLED:
+        assert len(far.overloads) == 1  # type: ignore[attr-defined]
+        (caller,) = sum_of_far.overloads.values()  # type: ignore[attr-defined]
+        (called,) = far.overloads.values()  # type: ignore[attr-defined]
+        assert caller.library._final_module.get_function(called.fndesc.llvm_func_name).is_declaration
 
 
 def test_compiled_division_by_zero_does_not_raise() -> None:

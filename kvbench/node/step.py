@@ -8,7 +8,7 @@ until it returns 0, and after each call takes what there is to do: disk commands
 from enum import IntEnum
 from typing import Any
 
-from kvbench.jit import kernel
+from kvbench.jit import entry, kernel
 from kvbench.node import commands, pending, reads
 from kvbench.node.applying import apply_some
 from kvbench.node.changes import observe
@@ -202,9 +202,9 @@ OFFER, DELIVER, WRITTEN, TICK, ADVANCE, CONNECTED, DISCONNECTED, REPLIES_TAKEN, 
 )
 
 
-@kernel
+@entry
 def call(node: Any, now: int, what: int, a: int, b: int, buf: Any, at: int, end: int) -> int:
-    """All of the above behind one function, for Python: each kernel that it calls is compiled as a whole."""
+    """All of the above behind one function, which is compiled once for all that call it: see ``node.calls``."""
     code = 0
     if what == OFFER:
         code = offer(node, now, a, b, buf, at, end)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from kvbench.jit import kernel
-from kvbench.node import step
+from kvbench.node import calls
 from kvbench.rt import libc
 from kvbench.server import disk, disk_queue
 
@@ -33,5 +33,5 @@ def take_queue(queue: Any, node: Any, now: int) -> None:
         place = disk_queue.next_done(queue)
         if place < 0:
             return
-        step.written(node, now, int(queue.done[place]), int(queue.done[place + 1]))
+        calls.written(node, now, int(queue.done[place]), int(queue.done[place + 1]))
         disk_queue.done_taken(queue)

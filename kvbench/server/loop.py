@@ -9,7 +9,7 @@ from typing import Any
 
 from kvbench.jit import kernel
 from kvbench.net import table
-from kvbench.node import commands, step
+from kvbench.node import calls
 from kvbench.rt import atomics, libc
 from kvbench.rt.clock import monotonic_ns
 from kvbench.server import (
@@ -226,7 +226,7 @@ def take_commands(node: Any, ring: Any, now: int) -> None:
         if first < 0:
             return
         kind, a, handle = int(ring.commands[first]), int(ring.commands[first + 1]), int(ring.commands[first + 2])
-        code = commands.command(node, now, kind, a, handle)
+        code = calls.command(node, now, kind, a, handle)
         if code != 0:
             code = min(code, requests.TOO_MANY_REQUESTS)
             rare_ring.ask(ring, handle, requests.COMMAND_DONE, -kind, node.reply_bytes, 0, 0, code, 0, 0, 0)
@@ -255,7 +255,7 @@ def on_tick(server: Any, end: Any, node: Any, now: int) -> None:
     state = server.state[0]
     ticks = 0
     while now >= state["tick_at_ns"] and ticks < 10:
-        step.tick(node, now)
+        calls.tick(node, now)
         state["tick_at_ns"] += state["tick_ns"]
         ticks += 1
     if now >= state["tick_at_ns"]:
@@ -285,7 +285,7 @@ def advance(server: Any, end: Any, node: Any, disk: Any, ring: Any, now: int) ->
     rounds = 0
     while more != 0 and rounds < ADVANCES_MAX:
         requests.offer_again(server, end, node, now)
-        more = step.advance(node, now)
+        more = calls.advance(node, now)
         requests.take_replies(server, end, node, ring)
         disk_steps.give_commands(disk, node)
         peers.send_all(server, end, node, now)

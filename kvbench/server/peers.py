@@ -5,7 +5,7 @@ from typing import Any
 from kvbench.jit import kernel
 from kvbench.net import table
 from kvbench.net.records import ADDRESS_BYTES
-from kvbench.node.step import connected, deliver, disconnected
+from kvbench.node.calls import connected, deliver, disconnected
 from kvbench.rt import libc
 from kvbench.rt.buffer import copy, load_le32, store_le32
 from kvbench.server.end_records import GONE, NOT_HTTP, PEER, RECV_BYTES

@@ -3,7 +3,7 @@
 from typing import Any
 
 from kvbench.jit import kernel
-from kvbench.node import step
+from kvbench.node import calls, step
 from kvbench.ops.status import StoreError
 from kvbench.rt.buffer import copy
 from kvbench.server import figures, grpc_answers, rare_ring, refusals, sockets, watches
@@ -46,7 +46,7 @@ def on_request(server: Any, end: Any, node: Any, ring: Any, number: int, at: int
     if state["busy_head"] != state["busy_tail"]:
         put_off(server, end, number, at, stop, now)
         return
-    code = step.offer(node, now, handle, offered_as(method), end.arena, at, stop)
+    code = calls.offer(node, now, handle, offered_as(method), end.arena, at, stop)
     if code > 0:
         put_off(server, end, number, at, stop, now)
     elif code < 0:
@@ -106,7 +106,7 @@ def offer_again(server: Any, end: Any, node: Any, now: int) -> None:
             code = TIMEOUT
             if now - server.busy[first + 3] < BUSY_NS:
                 method = offered_as(int(end.calls[number]["method"]))
-                code = step.offer(node, now, handle, method, end.arena, at, at + size)
+                code = calls.offer(node, now, handle, method, end.arena, at, at + size)
             if code > 0:
                 return
         grpc_pool.give(pool, end.arena, at, size)

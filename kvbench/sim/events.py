@@ -3,7 +3,7 @@
 from typing import Any
 
 from kvbench.jit import kernel
-from kvbench.node import step
+from kvbench.node import calls
 from kvbench.sim import away, clients, faults, network, watching
 from kvbench.sim.agenda import chance, draw, schedule, take_next, trace
 from kvbench.sim.crashing import crash
@@ -53,7 +53,7 @@ def ask(world: Any, node: Any, one: int, member: int, now: int) -> int:
     client["incarnation"], client["term"] = world.members[member]["incarnation"], node.raft.state[0]["term"]
     handle = one | int(client["operation"]) << 8
     method = int(client["method"])
-    result = step.offer(node, now, handle, method, world.scratch, clients.REQUEST_AT, end)
+    result = calls.offer(node, now, handle, method, world.scratch, clients.REQUEST_AT, end)
     if result == 0:
         return schedule(world, int(state["now_ns"]) + TIMEOUT_NS, TIMEOUT, 0, one, int(client["operation"]))
     if result > 0:
@@ -69,12 +69,12 @@ def handle(world: Any, node: Any, event: Any, member: int) -> int:
     kind, a, b, now = int(event["kind"]), int(event["a"]), int(event["b"]), local_ns(world, member)
     result = 0
     if kind == TICK:
-        step.tick(node, now)
+        calls.tick(node, now)
         result = schedule(world, int(world.state[0]["now_ns"]) + TICK_NS, TICK, member, 0, b)
     elif kind == PACKET:
         row = world.packets[a]
         at = a * PACKET_BYTES
-        step.deliver(node, now, int(row["sender"]), world.packet_bytes, at, at + int(row["bytes"]))
+        calls.deliver(node, now, int(row["sender"]), world.packet_bytes, at, at + int(row["bytes"]))
         network.release(world, a)
     elif kind == DISK:
         result = finish_command(world, node, member, a, now)
@@ -86,9 +86,9 @@ def handle(world: Any, node: Any, event: Any, member: int) -> int:
             return result
     else:
         if b == 0:
-            step.disconnected(node, now, a)
+            calls.disconnected(node, now, a)
         if world.members[a]["up"] == 1:
-            step.connected(node, now, a)
+            calls.connected(node, now, a)
     if result != 0:
         return WORLD_FULL
     return settle_outputs(world, node, member, now)

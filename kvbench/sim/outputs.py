@@ -4,7 +4,7 @@ from typing import Any
 
 from kvbench.jit import kernel
 from kvbench.log.append import payload_of
-from kvbench.node import step
+from kvbench.node import calls
 from kvbench.node.records import QUEUES, Buffer, DiskKind, File
 from kvbench.ops.status import grpc_status
 from kvbench.rt.crc32c import crc32c
@@ -138,7 +138,7 @@ def finish_command(world: Any, node: Any, member: int, queue: int, now: int) -> 
     sequence = int(command["sequence"])
     own["queue_head"][queue] = (int(own["queue_head"][queue]) + 1) % QUEUE_DEPTH
     own["queue_count"][queue] -= 1
-    step.written(node, now, sequence, result)
+    calls.written(node, now, sequence, result)
     if own["queue_count"][queue] > 0:
         return start_command(world, node, member, queue)
     return 0
@@ -277,7 +277,7 @@ def settle_outputs(world: Any, node: Any, member: int, now: int) -> int:
     """Let a member go on until it waits, and carry out all that it asks for. Returns 0, or a Failure."""
     more = 1
     while more == 1:
-        more = step.advance(node, now)
+        more = calls.advance(node, now)
         result = compare_applied(world, node, member)
         if result == 0:
             result = take_commands(world, node, member)
