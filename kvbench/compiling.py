@@ -69,6 +69,29 @@ def compile_check() -> None:
     jit.compile_for(check_register, (np.zeros(1, HISTORY), 1, 0, new_search(1)), "check")
 
 
+def compile_node() -> None:
+    """The built-in store's member, which its server and the simulator call."""
+    from kvbench.node import step
+    from kvbench.node.state import NodeConfig, new_node
+
+    node = new_node(NodeConfig(member=0, members=1, cluster_id=1, member_ids=(1,), seed=0))
+    jit.compile_for(step.call, (node, 0, 0, 0, 0, node.scratch, 0, 0), "node")
+
+
+def compile_server() -> None:
+    """The built-in store's server, and what Python calls when it starts."""
+    from kvbench.server.member import rehearse
+
+    rehearse()
+
+
+def compile_sim() -> None:
+    """The simulator, and what Python calls around it: a short run."""
+    from kvbench.sim.running import Simulator
+
+    Simulator().run(0)
+
+
 def compile_null(protocol: str) -> None:
     """A null server: told to stop before it starts, it compiles and returns."""
     from kvbench.server import null, null_net
@@ -78,15 +101,18 @@ def compile_null(protocol: str) -> None:
 
 
 GROUPS: dict[str, Callable[[], None]] = {
+    "node": compile_node,
     "load": compile_load,
     "null-etcd": lambda: compile_null("etcd"),
+    "server": compile_server,
+    "sim": compile_sim,
     "null-zookeeper": lambda: compile_null("zookeeper"),
     "grpcio": compile_grpcio,
     "check": compile_check,
     "bare": compile_bare,
     "null-bare": lambda: compile_null("bare"),
 }
-"""The largest first, so that the others fit beside them."""
+"""The largest first, so that the others fit beside them; ``server`` and ``sim`` once what they call is there."""
 
 
 def compile_group(group: str) -> Compilation:
