@@ -161,8 +161,10 @@ def serve(members: str, member: int | None, **options: object) -> int:
     """The built-in store: a replicated server that speaks etcd's v3 API. Says "ready HOST:PORT" when it serves.
 
     \b
-    Ends on SIGTERM (leadership is handed over) and Ctrl-C. Exit codes: 0 ended when told, 2 bad configuration,
-    3 it cannot start or go on (port or folder in use, damaged data, a disk that fails), 130 interrupted.
+    Ends on SIGTERM (leadership is handed over) and Ctrl-C. Exit codes: 0 ended when told, 130 interrupted,
+    2 bad configuration, 3 it cannot go on (a disk that fails), 10 the address is in use or no address of this
+    machine; of the data folder: 11 another process has it, 12 it is another cluster's, 13 it was written by a later
+    version, 14 it is damaged, 15 it cannot be read or written.
     Snapshots that `etcdctl snapshot save` takes from it are in its own form: etcdutl cannot restore them, but
     `kvbench snapshot restore` does.
     """

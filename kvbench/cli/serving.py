@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -53,17 +54,31 @@ def parse_snapshots(text: str) -> int:
     raise ConfigError(f"--snapshots {text}: write on, off, or a count of writes such as 100000")
 
 
+def parse_size(option: str, text: str, least: int, most: int) -> int:
+    """Bytes. Raises ConfigError."""
+    try:
+        size = parse_bytes(text)
+    except ValueError:
+        raise ConfigError(f"{option} {text} is no size; write 8GiB or 1536KiB") from None
+    if not least <= size <= most:
+        raise ConfigError(f"{option} {text}: it has to be from {format_bytes(least)} to {format_bytes(most)}")
+    return size
+
+
+def format_bytes(size: int) -> str:
+    """A power of two, or some of them: 1KiB, 6MiB, 12GiB."""
+    return next(f"{size >> bits}{unit}" for bits, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")) if size >> bits)
+
+
 def serve_command(
     *, data_dir: Path, listen: str, members: int, member: int, peers: str, snapshots: str, fsync: str, quota: str,
     token: str, insecure: bool, connections: int, request_bytes: str, message_bytes: str,
 ) -> int:  # fmt: skip
     """Serve until told to end. Returns the exit code; of a single member never, since its process takes over."""
     host, port = parse_address(listen)
-    try:
-        quota_bytes, request_bytes_max = parse_bytes(quota), parse_bytes(request_bytes)
-        message_bytes_max = parse_bytes(message_bytes)
-    except ValueError as error:
-        raise ConfigError(f"{error} is no size; write 8GiB or 1536KiB") from None
+    quota_bytes = parse_size("--quota", quota, 1 << 20, 12 << 30)
+    request_bytes_max = parse_size("--request-bytes", request_bytes, 1 << 10, 6 << 20)
+    message_bytes_max = parse_size("--message-bytes", message_bytes, 1 << 10, 6 << 20)
     addresses = plan_addresses(host, port, members, member, peers)
     for name, _ in addresses:
         if not insecure and not is_loopback(name):
@@ -135,15 +150,30 @@ def serve_cluster(settings: MemberSettings, members: int) -> int:
                     start_new_session=True,
                 )
             )
-        ready = [child.stdout.readline().split() for child in children if child.stdout]
-        if all(len(words) == 2 for words in ready):
-            print("ready " + ",".join(words[1] for words in ready), flush=True)
+        ready = wait_until_ready(children, told)
+        if ready:
+            print("ready " + ",".join(ready), flush=True)
             while not told and all(child.poll() is None for child in children):
                 time.sleep(0.1)
         return end_cluster(children, told)
     finally:
         os.close(alive)
         os.close(life)
+
+
+def wait_until_ready(children: "list[subprocess.Popen[str]]", told: list[int]) -> list[str]:
+    """The address of each member once all serve; nothing when one ends before, or this process is told to end."""
+    addresses: dict[int, str] = {}
+    streams = {child.stdout: number for number, child in enumerate(children) if child.stdout}
+    while len(addresses) < len(children):
+        if told or any(child.poll() is not None for child in children):
+            return []
+        silent = [stream for stream, number in streams.items() if number not in addresses]
+        for stream in select.select(silent, [], [], 0.1)[0]:
+            words = stream.readline().split()
+            if len(words) == 2:
+                addresses[streams[stream]] = words[1]
+    return [addresses[number] for number in range(len(children))]
 
 
 def end_cluster(children: "list[subprocess.Popen[str]]", told: list[int]) -> int:

@@ -239,7 +239,9 @@ def new_end(
     for name, block in zip(("headers", "trailers"), grpc.response_blocks(), strict=True):
         state[f"{name}_bytes"] = len(block)
         state[name][0, : len(block)] = np.frombuffer(block, np.uint8)
-    state["pool"]["base"] = state["pool"]["front"] = POOL_AT
+    marks_bytes = (arena_bytes >> grpc_pool.SMALLEST_BITS) + 4095 & ~4095
+    state["pool"]["marks"] = POOL_AT
+    state["pool"]["base"] = state["pool"]["front"] = POOL_AT + marks_bytes
     state["pool"]["lists"] = -1
     state["pool"]["message_bytes_max"] = message_bytes_max
     state["held_bytes_max"] = held_bytes_max
@@ -254,7 +256,7 @@ def new_end(
         http2=reserve(connections * http2_records.HTTP2.itemsize).view(http2_records.HTTP2),
         calls=reserve(calls * CALL.itemsize).view(CALL),
         state=state,
-        arena=reserve(POOL_AT + arena_bytes),
+        arena=reserve(POOL_AT + marks_bytes + arena_bytes),
         handled=np.zeros(METHODS_COUNTED * STATUSES, np.int64),
         dirty=np.zeros(connections + 1, np.int32),
         again=np.zeros(connections + 1, np.int32),

@@ -16,6 +16,7 @@ _SNAPSHOT_INDEX, _SNAPSHOT_BYTES = int(Figure.SNAPSHOT_INDEX), int(Figure.SNAPSH
 _LINKS, _CALLS, _ACCEPTED, _TURNED_AWAY = (int(Figure[n]) for n in ("LINKS", "CALLS", "ACCEPTED", "TURNED_AWAY"))
 _DROPPED, _RECEIVED, _SENT, _POOL = (int(Figure[n]) for n in ("DROPPED", "BYTES_RECEIVED", "BYTES_SENT", "POOL_BYTES"))
 _TURNS, _EVENTS, _READY = (int(Figure[n]) for n in ("TURNS", "WATCH_EVENTS", "READY"))
+_STRANGERS, _STRANGER_CODE = int(Figure.STRANGERS), int(Figure.STRANGER_CODE)
 _FILE, _NUMBER, _OFFSET, _ERRNO = (int(Figure[f"FAILED_{n}"]) for n in ("FILE", "NUMBER", "OFFSET", "ERRNO"))
 
 
@@ -34,6 +35,8 @@ def publish(server: Any, end: Any, node: Any) -> None:
     store(to, _POOL, int(state["pool"]["held"]))
     store(to, _TURNS, int(own["turns"]))
     store(to, _EVENTS, int(own["watch_events"]))
+    store(to, _STRANGERS, int(own["strangers"]))
+    store(to, _STRANGER_CODE, int(own["stranger_code"]))
 
 
 @kernel

@@ -64,6 +64,16 @@ class FolderDamaged(FolderError):
         self.path, self.offset, self.reason = path, offset, reason
 
 
+class FolderNewer(FolderDamaged):
+    """A file in it is of a format that this version does not know."""
+
+
+def damaged(path: Path, damage: Damage) -> FolderDamaged:
+    """The error that says of a damage which file it is in."""
+    kind = FolderNewer if damage.code == LogDamage.NEWER_FORMAT else FolderDamaged
+    return kind(path, damage.offset, damage.reason)
+
+
 @dataclass(frozen=True)
 class SnapshotFound:
     """The newest snapshot; zeros: there is none."""
@@ -151,7 +161,7 @@ def read_identity(root: Path) -> Identity | None:
     try:
         return unpack_identity(data)
     except Damage as damage:
-        raise FolderDamaged(path, damage.offset, damage.reason) from damage
+        raise damaged(path, damage) from damage
 
 
 class Folder:
@@ -236,7 +246,7 @@ class Folder:
     def damaged(self, damage: Damage) -> FolderDamaged:
         """The error that names a damage's file."""
         kinds = {"segment": File.SEGMENT, "snapshot": File.SNAPSHOT, "mark": File.MARK}
-        return FolderDamaged(self.path(kinds[damage.kind], damage.number), damage.offset, damage.reason)
+        return damaged(self.path(kinds[damage.kind], damage.number), damage)
 
     def clear_unfinished(self) -> None:
         """Remove what was being written when the member ended."""

@@ -199,7 +199,7 @@ def open_response(end: Any, number: int, bytes_max: int) -> int:
             state["open_at"] = at + FRAME_HEADER_BYTES
             state["open_way"] = DIRECT
             return at + FRAME_HEADER_BYTES + grpc.PREFIX_BYTES
-    if link["held_bytes"] + size > state["held_bytes_max"]:
+    if not sockets.may_hold(end, position, size):
         return -1
     buffer = grpc_pool.take(state["pool"], end.arena, size)
     if buffer < 0:
@@ -220,7 +220,7 @@ def open_queued(end: Any, number: int, size: int) -> int:
         return -1
     if have + size > room:
         wider = max(2 * room, have + size)
-        if link["held_bytes"] + wider - room > state["held_bytes_max"]:
+        if not sockets.may_hold(end, int(call["link"]), wider - room):
             return -1
         buffer = grpc_pool.take(state["pool"], end.arena, wider)
         if buffer < 0:

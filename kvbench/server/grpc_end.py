@@ -258,7 +258,7 @@ def next_message(end: Any, position: int) -> int:
             return refuse(end, number, found)
         if found == 0:
             state["part_at"] = state["part_end"]
-            if link["held_bytes"] > state["held_bytes_max"]:
+            if call["at"] >= 0 and not sockets.may_hold(end, position, 0):
                 state["part_call"] = -1
                 return refuse(end, number, -1)
             break

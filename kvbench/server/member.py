@@ -4,6 +4,7 @@ Imports little, so that the process stays small: neither the command line's pack
 """
 
 import contextlib
+import ctypes
 import os
 import resource
 import select
@@ -12,7 +13,9 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
+from enum import IntEnum
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,19 +27,57 @@ from kvbench.node.state import Node, NodeConfig, new_node
 from kvbench.server.compiling import compile_server
 from kvbench.server.disk import Disk
 from kvbench.server.end_records import GrpcEnd, new_end
-from kvbench.server.folder import Folder, FolderError, FolderInUse
+from kvbench.server.folder import (
+    Folder,
+    FolderDamaged,
+    FolderError,
+    FolderForeign,
+    FolderInUse,
+    FolderNewer,
+)
 from kvbench.server.footprint import give_back_file_pages
 from kvbench.server.identity import Identity, make_identity
 from kvbench.server.listener import listen
 from kvbench.server.loop import run
 from kvbench.server.metrics import Sources
+from kvbench.server.notices import LOOK_S, Notices, say
 from kvbench.server.rare_calls import RareCalls
 from kvbench.server.rare_channel import RareChannel
 from kvbench.server.rare_ring import RareRing, close_rare_ring, new_rare_ring
 from kvbench.server.records import Figure, Server, new_server
 from kvbench.server.settings import MemberSettings, from_json
 
-OK, BAD_CONFIGURATION, FAILED, INTERRUPTED = 0, 2, 3, 130
+
+class Exit(IntEnum):
+    """What the process returns; scripts rely on the numbers."""
+
+    OK = 0
+    """Ended when told."""
+    BAD_CONFIGURATION = 2
+    FAILED = 3
+    """It cannot go on: the disk failed, or the member contradicts others."""
+    NO_ADDRESS = 10
+    """Its address is in use or cannot be listened on."""
+    FOLDER_IN_USE = 11
+    FOLDER_FOREIGN = 12
+    """The data folder is another member's or cluster's, or holds something else."""
+    FOLDER_NEWER = 13
+    """Written by a later version of kvbench."""
+    FOLDER_DAMAGED = 14
+    FOLDER_UNUSABLE = 15
+    """It cannot be read or written."""
+    INTERRUPTED = 130
+
+
+FOLDER_EXITS: tuple[tuple[type[FolderError], Exit], ...] = (
+    (FolderInUse, Exit.FOLDER_IN_USE),
+    (FolderForeign, Exit.FOLDER_FOREIGN),
+    (FolderNewer, Exit.FOLDER_NEWER),
+    (FolderDamaged, Exit.FOLDER_DAMAGED),
+)
+GRPC_OVERHEAD_BYTES = 512 << 10
+"""A message may be so much larger than the largest request (etcd's grpcOverheadBytes), which the store then refuses."""
+PR_SET_PDEATHSIG = 1
 CALLS = 1 << 17
 DESCRIPTORS_SPARE = 128
 STOP_PATIENCE_S = 4.0
@@ -47,7 +88,7 @@ SYNC_BOUNDS_S = tuple(0.001 * 2**power for power in range(14))
 class StartError(Exception):
     """Why a member does not start, in one line; with the exit code."""
 
-    def __init__(self, what: str, code: int = FAILED) -> None:
+    def __init__(self, what: str, code: int = Exit.FAILED) -> None:
         super().__init__(what)
         self.code = code
 
@@ -64,7 +105,8 @@ class Member:
             Buffer.READING: self.node.reading,
         })  # fmt: skip
         self.ring: RareRing = new_rare_ring()
-        self.end: GrpcEnd = new_end(settings.connections, CALLS)
+        message_bytes_max = settings.request_bytes_max + GRPC_OVERHEAD_BYTES
+        self.end: GrpcEnd = new_end(settings.connections, CALLS, message_bytes_max=message_bytes_max)
         store = self.node.store
         self.server: Server = new_server(
             listener,
@@ -186,43 +228,49 @@ class Signals:
         self.got = self.got or number
 
 
-def say(text: str) -> None:
-    """A line on standard error."""
-    print(f"kvbench: {text}", file=sys.stderr, flush=True)
-
-
 def open_listener(settings: MemberSettings) -> tuple[int, int]:
     """The listening socket and its port. Raises StartError."""
     host, port = settings.address
     try:
         return listen(host, port)
     except OSError as error:
-        raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+        raise StartError(f"cannot listen on {host}:{port}: {error.strerror}", Exit.NO_ADDRESS) from None
 
 
 def open_folder(settings: MemberSettings, identity: Identity) -> Folder:
     """The member's folder. Raises StartError."""
     ids = tuple(one.id for one in identity.members)
-    try:
+    with folder_errors(settings.folder):
         return Folder(settings.folder, LogIdentity(identity.cluster_id, identity.own.id, identity.position, ids))
-    except FolderInUse as error:
-        raise StartError(str(error)) from None
+
+
+@contextlib.contextmanager
+def folder_errors(folder: Path) -> Iterator[None]:
+    """What is wrong with a folder, as a StartError."""
+    try:
+        yield
     except FolderError as error:
-        raise StartError(str(error), BAD_CONFIGURATION) from None
+        code = next((code for kind, code in FOLDER_EXITS if isinstance(error, kind)), Exit.FAILED)
+        raise StartError(str(error), code) from None
     except OSError as error:
-        raise StartError(f"cannot use {settings.folder}: {error.strerror}", BAD_CONFIGURATION) from None
+        where = error.filename or folder
+        raise StartError(f"cannot use {where}: {error.strerror}", Exit.FOLDER_UNUSABLE) from None
 
 
 def serve(settings: MemberSettings) -> int:
     """Serve until told to end. Returns the exit code."""
     signals = Signals()
+    if settings.life_fd >= 0:
+        die_with_parent()
     connections = raise_descriptor_limit(settings.connections)
+    if connections < settings.connections:
+        say(f"room for {connections:,} connections, not {settings.connections:,}: raise ulimit -n")
     identity = make_identity(settings.token, list(settings.addresses), settings.position)
     listener, port = open_listener(settings)
     try:
         folder = open_folder(settings, identity)
         try:
-            member = start_member(replace(settings, connections=connections), folder, identity, listener)
+            member = start_member(replace(settings, connections=connections), folder, identity, listener, signals)
             try:
                 member.start()
                 code = attend(member, signals, port)
@@ -235,23 +283,32 @@ def serve(settings: MemberSettings) -> int:
     return code
 
 
-def start_member(settings: MemberSettings, folder: Folder, identity: Identity, listener: int) -> Member:
+def start_member(
+    settings: MemberSettings, folder: Folder, identity: Identity, listener: int, signals: Signals
+) -> Member:
     """The member with its machine code and its state. Raises StartError."""
     began = time.monotonic()
-    member = Member(settings, folder, identity, listener)
-    if compile_server(member.kernels, member.disk.queues.log, say) and not settings.is_compiled:
-        rehearse()
-        start_anew(settings)
-    loaded_s = time.monotonic() - began
     try:
+        member = Member(settings, folder, identity, listener)
+    except OSError as error:
+        raise StartError(f"no memory for what was asked: {error.strerror}", Exit.BAD_CONFIGURATION) from None
+    if compile_server(member.kernels, member.disk.queues.log, say) and not settings.is_compiled and not signals.got:
+        rehearse()
+        if not signals.got:
+            start_anew(settings)
+    loaded_s = time.monotonic() - began
+    with folder_errors(settings.folder):
         member.recover()
-    except FolderError as error:
-        raise StartError(str(error)) from None
     recovered_s = time.monotonic() - began - loaded_s
     given = give_back_file_pages()
     if "KVBENCH_TRACE" in os.environ:
         say(f"machine code in {loaded_s:.2f} s, recovered in {recovered_s:.2f} s, gave {given >> 20} MiB back")
     return member
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends, even one that is stopped and cannot see ``life_fd``."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def rehearse() -> None:
@@ -292,27 +349,29 @@ def attend(member: Member, signals: Signals, port: int) -> int:
     for descriptor in (member.channel.descriptor, signals.descriptor, settings.life_fd):
         if descriptor >= 0:
             poll.register(descriptor, select.POLLIN)
+    notices = Notices(member.server, member.end)
     is_announced = False
     stopping: list[int] | None = None
     give_up = 0.0
     while True:
-        waiting_s = READY_POLL_S if stopping is not None or not is_announced else None
-        ready = [descriptor for descriptor, _ in poll.poll(None if waiting_s is None else waiting_s * 1000)]
+        waiting_s = READY_POLL_S if stopping is not None or not is_announced else LOOK_S
+        ready = [descriptor for descriptor, _ in poll.poll(waiting_s * 1000)]
         member.calls.serve()
+        notices.look()
         if not is_announced and member.is_ready:
             announce(settings, port)
             is_announced = True
         if member.has_ended:
             return report_end(member)
         if settings.life_fd in ready and not os.read(settings.life_fd, 1):
-            return OK
+            return Exit.OK
         if signals.descriptor in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(signals.descriptor, 64)
         if signals.got and stopping is None:
             stopping, give_up = member.ask_to_stop(), time.monotonic() + STOP_PATIENCE_S
         if stopping is not None and (stopping or time.monotonic() > give_up):
-            return INTERRUPTED if signals.got == signal.SIGINT else OK
+            return Exit.INTERRUPTED if signals.got == signal.SIGINT else Exit.OK
 
 
 def announce(settings: MemberSettings, port: int) -> None:
@@ -330,7 +389,7 @@ def report_end(member: Member) -> int:
     number = int(figures[Figure.FAILED_ERRNO])
     why = os.strerror(number) if number else f"code {member.code}"
     say(f"the member stopped for good: {why} ({where}, offset {int(figures[Figure.FAILED_OFFSET])})")
-    return FAILED
+    return Exit.FAILED
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -342,7 +401,7 @@ def main(arguments: list[str] | None = None) -> int:
         say(str(error))
         return error.code
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return Exit.INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from kvbench.wire import peer as frames
 BACKOFF_FIRST_NS = 20_000_000
 BACKOFFS_MAX = 6
 CONNECT_TIMEOUT_NS = 2_000_000_000
+LASTING_NS = 1_000_000_000
+"""A connection that lasted so long was no failure."""
 HELLO_BYTES = 56
 
 
@@ -67,6 +69,8 @@ def lose(server: Any, node: Any, peer: int, now: int) -> None:
     way = server.ways[peer]
     if way["state"] == CONNECTED:
         disconnected(node, now, peer)
+        if now - way["begun_ns"] > LASTING_NS:
+            way["failures"] = 0
     if way["fd"] >= 0:
         libc.close(int(way["fd"]))
     way["fd"] = -1
@@ -108,7 +112,6 @@ def greet(server: Any, end: Any, node: Any, peer: int, now: int) -> bool:
     if libc.send(fd, libc.address(hello, 0), size, libc.MSG_NOSIGNAL) != size:
         return False
     way["state"] = CONNECTED
-    way["failures"] = 0
     way["connects"] += 1
     watch(end, way, peer, libc.EPOLLRDHUP)
     connected(node, now, peer)
@@ -169,6 +172,8 @@ def welcome(server: Any, end: Any, node: Any, position: int) -> int:
         end.arena, at, at + HELLO_BYTES, int(own["member"]), int(own["cluster_id"]), int(own["members"])
     )
     if sender < 0:
+        server.state[0]["strangers"] += 1
+        server.state[0]["stranger_code"] = sender
         return sender
     for area in range(AREAS):
         if server.state[0]["areas_used"][area] == 0:

@@ -83,6 +83,10 @@ class Figure(IntEnum):
     FAILED_ERRNO = 34
     READY = 35
     """1: the member has a leader and has applied what was committed when it started."""
+    STRANGERS = 36
+    """Connections of what said that it was a member, and was refused."""
+    STRANGER_CODE = 37
+    """Why the last one was: a PeerError."""
 
 
 FIGURES = 64
@@ -99,6 +103,7 @@ SERVER = np.dtype(
         ("accepting", np.int64),  # 0: the listener is not watched, for lack of descriptors
         ("busy_head", np.int64),
         ("busy_tail", np.int64),
+        ("busy_bytes", np.int64),  # of the requests that wait
         ("more", np.int64),  # 1: the member has work left that waits for no event
         ("watching", np.int64),  # 1: watchers are pending that had no turn yet
         ("answers_wait", np.int64),  # 1: an answer of Python's waits for a window
@@ -111,6 +116,8 @@ SERVER = np.dtype(
         ("area_end", np.int64, (AREAS,)),
         ("area_sender", np.int64, (AREAS,)),
         ("trimmed_ns", np.int64),
+        ("strangers", np.int64),  # connections of what said it was a member, and was refused
+        ("stranger_code", np.int64),  # why the last one was: a PeerError
     ],
     align=True,
 )

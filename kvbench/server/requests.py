@@ -16,6 +16,8 @@ from kvbench.wire.protobuf import message_field_bytes, write_length
 TIMEOUT, TOO_MANY_REQUESTS = int(StoreError.TIMEOUT), int(StoreError.TOO_MANY_REQUESTS)
 RESPONSE_TOO_LARGE = int(StoreError.RESPONSE_TOO_LARGE)
 COMMAND_DONE = int(Question.COMMAND_DONE)
+BUSY_SHARE = 4
+"""What part of the arena such requests may hold."""
 BUSY_NS = 7_000_000_000
 """How long a request waits for the member to have room for it, or a leader: etcd's time for a request."""
 
@@ -78,7 +80,8 @@ def put_off(server: Any, end: Any, number: int, at: int, stop: int, now: int) ->
     state, pool = server.state[0], end.state[0]["pool"]
     slots = len(server.busy) // BUSY_NUMBERS
     buffer = -1
-    if state["busy_tail"] - state["busy_head"] < slots and 2 * pool["held"] < len(end.arena):
+    most = len(end.arena) // BUSY_SHARE
+    if state["busy_tail"] - state["busy_head"] < slots and state["busy_bytes"] + stop - at <= most:
         buffer = grpc_pool.take(pool, end.arena, stop - at)
     if buffer < 0:
         grpc_answers.fail_store(end, number, TOO_MANY_REQUESTS)
@@ -89,6 +92,7 @@ def put_off(server: Any, end: Any, number: int, at: int, stop: int, now: int) ->
     server.busy[first + 1] = buffer
     server.busy[first + 2] = stop - at
     server.busy[first + 3] = now
+    state["busy_bytes"] += stop - at
     state["busy_tail"] += 1
 
 
@@ -111,6 +115,7 @@ def offer_again(server: Any, end: Any, node: Any, now: int) -> None:
                 return
         grpc_pool.give(pool, end.arena, at, size)
         state["busy_head"] += 1
+        state["busy_bytes"] -= size
         if code < 0:
             grpc_answers.fail_store(end, number, code)
 

@@ -20,6 +20,7 @@ from kvbench.server.end_records import (
     RECV_BYTES,
     TX_BYTES_MAX,
     UNKNOWN,
+    UNREAD_BYTES_MAX,
 )
 from kvbench.wire import grpc_pool
 
@@ -122,14 +123,30 @@ def wanted(link: Any) -> int:
 
 
 @kernel
+def may_hold(end: Any, position: int, more: int) -> bool:
+    """Whether a connection's calls may hold ``more`` bytes of the pool.
+
+    While more than half of the pool is held, each may hold half of what is free: however many take what they can get,
+    there is something left for a connection that holds little.
+    """
+    pool, state = end.state[0]["pool"], end.state[0]
+    size = len(end.arena) - int(pool["base"])
+    held = int(end.links[position]["held_bytes"]) + more
+    if held > state["held_bytes_max"]:
+        return False
+    return bool(2 * pool["held"] <= size or 2 * held <= size - pool["held"])
+
+
+@kernel
 def begin_read(end: Any, position: int, now: int, receive: bool) -> int:
     """Bring what is unread of a connection, and with ``receive`` what its socket has, to ``arena[at:stop]``.
 
-    Returns SOME, NOTHING (and ``end_read`` is not needed), or GONE.
+    Returns SOME, NOTHING (and ``end_read`` is not needed), or GONE. What is more than a frame and not dealt with yet is
+    dealt with first: the buffer has room for no more.
     """
     link, state = end.links[position], end.state[0]
     got = 0
-    if receive:
+    if receive and link["unread_bytes"] <= UNREAD_BYTES_MAX - RECV_BYTES:
         got = libc.recv(int(link["fd"]), libc.address(end.arena, int(link["unread_bytes"])), RECV_BYTES, 0)
         if got == 0:
             return GONE

@@ -4,12 +4,16 @@ from typing import Any
 
 from kvbench.jit import kernel
 from kvbench.rt import libc
-from kvbench.server.end_records import ENDING, FREE, GRPC, POOL_AT, STALLED, UNKNOWN, UNSENT
+from kvbench.rt.buffer import load_le64
+from kvbench.server.end_records import ENDING, FREE, GRPC, STALLED, UNKNOWN, UNSENT
+from kvbench.wire import grpc_pool
 
 PATIENCE_NS = 10_000_000_000
 """Without taking a byte of what it is owed, while memory is short, or while it ends."""
 PAGE_BYTES = 4096
 TRIM_BYTES = 1 << 23
+TRIM_BITS = 20
+"""Free buffers from this class on give their pages back."""
 
 
 @kernel
@@ -51,15 +55,24 @@ def judge(end: Any, position: int, now: int) -> int:
         unfinished = True
     if unfinished and now - link["received_ns"] > state["stall_ns"]:
         return STALLED
-    if owes and now - link["sent_ns"] > PATIENCE_NS and 2 * state["pool"]["held"] > len(end.arena) - POOL_AT:
+    is_short = 2 * state["pool"]["held"] > len(end.arena) - state["pool"]["base"]
+    if owes and is_short and now - link["sent_ns"] > PATIENCE_NS:
         return UNSENT
     return 0
 
 
 @kernel
 def trim(end: Any) -> None:
-    """Give the pool's memory back when nothing is in it and much of it was used."""
+    """Give the pool's memory back where nothing is in it and much of it was used."""
     pool = end.state[0]["pool"]
+    free = int(pool["front"]) - int(pool["base"]) - int(pool["held"])
+    if free > TRIM_BYTES and pool["given"] > TRIM_BYTES:
+        grpc_pool.join(pool, end.arena)
+        for bits in range(TRIM_BITS, grpc_pool.LARGEST_BITS):
+            at = int(pool["lists"][bits])
+            while at >= 0:
+                libc.madvise(libc.address(end.arena, at + PAGE_BYTES), (1 << bits) - PAGE_BYTES, libc.MADV_DONTNEED)
+                at = load_le64(end.arena, at)
     front = (int(pool["front"]) + PAGE_BYTES - 1) // PAGE_BYTES * PAGE_BYTES
     if int(pool["highest"]) - front > TRIM_BYTES:
         libc.madvise(libc.address(end.arena, front), int(pool["highest"]) - front, libc.MADV_DONTNEED)

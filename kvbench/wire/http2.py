@@ -137,6 +137,8 @@ def next_event(h2: Any, shared: Any, rx: Any, at: int, end: int, tx: Any, tx_at:
             return found
         if found != NOTHING:
             return _fail(h2, tx, tx_end, event, found)
+        if kind == DATA or kind == HEADERS or kind == CONTINUATION:
+            h2["idle_frames"] += 1
     return NEED_MORE
 
 

@@ -224,7 +224,7 @@ HTTP2 = np.dtype(
         ("block_stream", np.int64),  # a header block is being assembled for this stream; 0: none
         ("block_bytes", np.int64),
         ("block_ends_stream", np.int64),
-        ("idle_frames", np.int64),  # frames so far that carry neither headers nor bytes: a flood of them is an attack
+        ("idle_frames", np.int64),  # frames so far that brought a stream nothing: a flood of them is an attack
         ("memos_written", np.int64),  # how many of its own memos were ever written
         ("memos", MEMO, (OWN_MEMOS,)),  # blocks seen before that use the dynamic table as it is
         ("memo_text", np.uint8, (OWN_MEMOS * MEMO_BYTES,)),

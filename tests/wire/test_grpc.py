@@ -245,6 +245,62 @@ def test_buffers_never_overlap(steps: list[tuple[bool, int]]) -> None:
     assert grpc_pool.take(pool, arena, len(arena)) == 0
 
 
+MARKS = 4096
+
+
+def pool_with_marks(units: int) -> tuple[Any, Any]:
+    """(arena, pool) of so many smallest buffers that joins free neighbours."""
+    arena, pool = np.zeros(MARKS + (units << 12), np.uint8), np.zeros(1, POOL)[0]
+    pool["marks"], pool["base"] = 1, MARKS
+    grpc_pool.clear(pool)
+    return arena, pool
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 70000)), max_size=80))
+def test_what_is_free_serves_any_size(steps: list[tuple[int, int]]) -> None:
+    """Buffers never overlap, and joining finds every stretch that nobody holds."""
+    units = 32
+    arena, pool = pool_with_marks(units)
+    held: list[tuple[int, int, int]] = []
+    for number, (what, size) in enumerate(steps):
+        if what == 0 and held:
+            at, size, mark = held.pop(size % len(held))
+            assert (arena[at : at + size] == mark).all()
+            grpc_pool.give(pool, arena, at, size)
+        elif what == 1:
+            grpc_pool.join(pool, arena)
+        elif (at := int(grpc_pool.take(pool, arena, size))) >= 0:
+            assert at >= MARKS and at + size <= len(arena)
+            assert all(at + size <= start or start + other <= at for start, other, _ in held)
+            arena[at : at + size] = number & 255
+            held.append((at, size, number & 255))
+    grpc_pool.join(pool, arena)
+    taken = np.zeros(units, bool)
+    for at, size, _ in held:
+        taken[(at - MARKS) >> 12 : ((at - MARKS) >> 12) + (1 << grpc_pool.class_of(size) - 12)] = True
+    assert int(pool["front"]) == MARKS + (0 if not taken.any() else (int(np.flatnonzero(taken)[-1]) + 1 << 12))
+    free = "".join("x" if one else "." for one in taken).split("x")
+    largest = max((len(run).bit_length() for run in free), default=0)
+    if largest:
+        assert grpc_pool.take(pool, arena, 1 << 11 + largest) >= MARKS
+
+
+def test_one_buffer_in_use_does_not_keep_the_others_from_being_used() -> None:
+    """What many small ones held serves a large one, and the other way round, although the pool is never empty."""
+    arena, pool = pool_with_marks(64)
+    one = grpc_pool.take(pool, arena, 1)
+    small = [grpc_pool.take(pool, arena, 4096) for _ in range(63)]
+    assert min(small) > 0 and grpc_pool.take(pool, arena, 1) == -1
+    for at in small:
+        grpc_pool.give(pool, arena, at, 4096)
+    large = grpc_pool.take(pool, arena, 100_000)
+    assert large > 0
+    grpc_pool.give(pool, arena, large, 100_000)
+    assert min(grpc_pool.take(pool, arena, 4096) for _ in range(63)) > 0
+    assert (int(pool["live"]), int(pool["held"]), one) == (64, 64 << 12, MARKS)
+
+
 def test_a_pool_behind_something_else() -> None:
     arena, pool = np.zeros(1 << 14, np.uint8), np.zeros(1, POOL)[0]
     pool["base"] = 5000
