@@ -14,11 +14,13 @@ from kvbench.server.identity import API_VERSION, CLUSTER_VERSION
 from kvbench.server.metrics import NOSPACE, Sources
 from kvbench.server.protobuf_writer import content, number, numbers, signed, text
 from kvbench.server.rare_channel import Asked, RareChannel
-from kvbench.server.rare_ring import Question
+from kvbench.server.rare_ring import ANSWER_SLOTS, Question
 from kvbench.server.records import Figure
 from kvbench.wire.etcd_methods import Method
 
 SERVING, NOT_SERVING = 1, 2
+STREAMS_MAX = ANSWER_SLOTS // 4
+"""Snapshots sent at a time: each holds a place for answers for as long as its reader takes no more of it."""
 SNAPSHOT_BLOB_BYTES = 128 << 10
 SNAPSHOT_PAGE_BYTES = 512
 """The stream is padded to whole pages and followed by its SHA-256: by what is left over, etcdctl knows that it is."""
@@ -35,6 +37,8 @@ class RareCalls:
         self._next = 1
         self._waiting: dict[int, Callable[[int, tuple[int, int, int]], None]] = {}
         self._streams: list[threading.Thread] = []
+        self._snapshots = 0
+        """Snapshots that the member was asked for and has not finished."""
 
     def serve(self) -> None:
         """Answer all that was asked since the last call."""
@@ -171,16 +175,25 @@ class RareCalls:
         numbers(asked.message, ())
 
         def done(code: int, values: tuple[int, int, int]) -> None:
+            self._snapshots -= 1
             if code < 0:
                 self._refuse(asked, code)
                 return
-            # Opened here and now: the member may replace its snapshot by a newer one and remove the file.
-            file = open(self.snapshot_path(values[0]), "rb")  # noqa: SIM115
+            try:
+                # Opened here and now: the member may replace its snapshot by a newer one and remove the file.
+                file = open(self.snapshot_path(values[0]), "rb")  # noqa: SIM115
+            except OSError:
+                self._refuse(asked, StoreError.TOO_MANY_REQUESTS)
+                return
             thread = threading.Thread(target=self._stream, args=(asked, file, values[1]), name="snapshot", daemon=True)
-            self._streams = [one for one in self._streams if one.is_alive()] + [thread]
+            self._streams.append(thread)
             thread.start()
 
-        if not self.command(CommandKind.SNAPSHOT, done):
+        self._streams = [one for one in self._streams if one.is_alive()]
+        is_room = len(self._streams) + self._snapshots < STREAMS_MAX
+        if is_room and self.command(CommandKind.SNAPSHOT, done):
+            self._snapshots += 1
+        else:
             self._refuse(asked, StoreError.TOO_MANY_REQUESTS)
 
     def _stream(self, asked: Asked, file: BinaryIO, size: int) -> None:

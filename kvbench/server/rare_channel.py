@@ -29,6 +29,9 @@ from kvbench.server.rare_ring import (
     RareRing,
 )
 
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.001, 0.25
+"""Between two looks for a free place for an answer."""
+
 
 class Asked(NamedTuple):
     """What the loop asks."""
@@ -81,6 +84,7 @@ class RareChannel:
         if len(message) > ANSWER_BYTES:
             raise ValueError(f"an answer of {len(message):,} bytes, more than {ANSWER_BYTES:,}")
         ring = self.ring
+        patience_s = FIRST_WAIT_S
         with self._moved:
             while True:
                 slot = self._free_slot(asked.handle)
@@ -88,7 +92,9 @@ class RareChannel:
                     break
                 if slot == -2 or self._closed:
                     return False
-                self._moved.wait(1.0)
+                # The thread that calls ``take``, which tells the others, may be the one that waits.
+                self._moved.wait(patience_s)
+                patience_s = min(2 * patience_s, LONGEST_WAIT_S)
             first = slot * ANSWER_BYTES
             ring.answer_bytes[first : first + len(message)] = np.frombuffer(message, np.uint8)
             numbers = slot * ANSWER_NUMBERS

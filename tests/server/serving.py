@@ -19,7 +19,7 @@ from kvbench.targets.asking import http_get, parse_metrics
 from kvbench.targets.ports import free_ports
 from kvbench.wire.proto import messages, methods
 
-START_S = 120.0
+START_S = 300.0
 PATIENCE_S = 20.0
 
 

@@ -143,6 +143,35 @@ def test_a_message_of_4_gb_is_not_waited_for(good: Client) -> None:
     assert good.get(b"beside") == b"v"
 
 
+def test_rare_calls_with_odd_content(good: Client) -> None:
+    """What Python answers: numbers beyond any revision, messages that are none, and more of them than there is room."""
+    for revision in (-1, -(1 << 63)):
+        good.call(methods.HASH_KV, messages.HashKVRequest(revision=revision))
+    future = messages.HashKVRequest(revision=(1 << 63) - 1)
+    assert good.refusal(methods.HASH_KV, future) == (
+        "OUT_OF_RANGE", "etcdserver: mvcc: required revision is a future revision"
+    )  # fmt: skip
+    rare = (methods.STATUS, methods.MEMBER_LIST, methods.HASH, methods.HASH_KV, methods.MOVE_LEADER, methods.DEFRAGMENT)
+    with greeted(good) as connection:
+        for number, method in enumerate(rare * 10):
+            connection.sendall(request(1 + 2 * number, b"\xff" * 11 * (number + 1) * 50, method.path))
+        connection.sendall(request(1001, b"\x08\x01" * 600_000, methods.STATUS.path))
+    with greeted(good) as connection:
+        connection.sendall(b"".join(request(1 + 2 * n, b"", methods.STATUS.path) for n in range(400)))
+        until(lambda: good.metrics()["kvbench_calls"] == 0, 5)
+    assert good.call(methods.STATUS, messages.StatusRequest()).leader != 0
+
+
+def test_snapshots_that_nobody_reads(good: Client) -> None:
+    """They wait for their readers; everything else that Python answers does not."""
+    with greeted(good, (4, 1000)) as connection:
+        connection.sendall(b"".join(request(1 + 2 * n, b"", methods.SNAPSHOT.path) for n in range(100)))
+        until(lambda: good.metrics()["kvbench_calls"] > 3)
+        for _ in range(20):
+            assert good.call(methods.STATUS, messages.StatusRequest()).leader != 0
+            assert good.metrics()["kvbench_calls"] < 100
+
+
 def test_a_flood_of_resets(served: tuple[Serve, Client], good: Client) -> None:
     before = served[0].resident_bytes()
     message = put(b"flood")
