@@ -16,7 +16,7 @@ from kvbench.server.settings import SNAPSHOTS_BY_SIZE, SNAPSHOTS_OFF, MemberSett
 from kvbench.targets.spec import parse_bytes
 
 STOP_PATIENCE_S = 10.0
-MEMBER_COMMAND = (sys.executable, "-m", "kvbench.server.member")
+MEMBER_COMMAND = (sys.executable, "-m", "kvbench.server")
 
 
 def parse_address(text: str) -> tuple[str, int]:

@@ -67,14 +67,14 @@ def check_segment(log: Any, number: int, buf: Any, at: int, size: int) -> int:
 
 
 @kernel
-def recover_segment(log: Any, number: int, buf: Any, at: int, end: int) -> int:
-    """Take up segment ``number``, whose file's bytes are ``buf[at:end]``: size of its header record, or a LogDamage."""
+def recover_segment(log: Any, number: int, buf: Any, at: int, end: int, file_bytes: int) -> int:
+    """Take up segment ``number``, whose file begins with ``buf[at:end]``: its header record's size, or a LogDamage."""
     state = log.state[0]
     size = read_record(log, 0, 0, 0, buf, at, end)
     if size < 0:
         return size
     payload = int(state["record_at"])
-    code = check_segment(log, number, buf, payload, end - at)
+    code = check_segment(log, number, buf, payload, file_bytes)
     if code < 0:
         return code
     first_index = load_le64(buf, payload + 32)

@@ -304,13 +304,14 @@ class Folder:
     def _segment(self, number: int) -> Segment:
         path = self.path(File.SEGMENT, number)
 
-        def read(buf: npt.NDArray[np.uint8]) -> None:
+        def read(buf: npt.NDArray[np.uint8], offset: int) -> None:
             with open(path, "rb", buffering=0) as file:
+                file.seek(offset)
                 view = buf.data
                 done = 0
-                while done < size and (got := file.readinto(view[done:size])):
+                while done < len(buf) and (got := file.readinto(view[done:])):
                     done += got
-            buf[done:size] = 0
+            buf[done:] = 0
 
         size = path.stat().st_size
         return Segment(number, size, read)

@@ -1,4 +1,4 @@
-"""A member as a process: ``python -m kvbench.server.member JSON`` (server.settings). ``kvbench serve`` starts it.
+"""What a member's process does, from its settings to its exit code. ``__main__`` is the process.
 
 Imports little, so that the process stays small: neither the command line's packages nor any for results.
 """
@@ -312,23 +312,37 @@ def die_with_parent() -> None:
 
 
 def rehearse() -> None:
-    """Start a member in a folder that is then removed: what is compiled on the way is stored for the next start."""
+    """Start a member twice in a folder that is then removed: what is compiled on the way is stored for the next start.
+
+    The second time there is a log to recover, and a snapshot.
+    """
     with tempfile.TemporaryDirectory(prefix="kvbench-") as name:
         settings = MemberSettings(str(Path(name) / "data"), (("127.0.0.1", 0),), connections=16)
         identity = make_identity(settings.token, list(settings.addresses), 0)
-        listener, _ = open_listener(settings)
-        folder = open_folder(settings, identity)
-        try:
-            member = Member(settings, folder, identity, listener)
-            compile_server(member.kernels, member.disk.queues.log, say)
-            member.recover()
-            member.start()
-            while not member.is_ready and not member.has_ended:
-                time.sleep(READY_POLL_S)
-            member.close()
-        finally:
-            folder.close()
-            os.close(listener)
+        for _ in range(2):
+            rehearse_start(settings, identity)
+
+
+def rehearse_start(settings: MemberSettings, identity: Identity) -> None:
+    """Start a member, have it write a snapshot, and end it."""
+    listener, _ = open_listener(settings)
+    folder = open_folder(settings, identity)
+    try:
+        member = Member(settings, folder, identity, listener)
+        compile_server(member.kernels, member.disk.queues.log, say)
+        member.recover()
+        member.start()
+        while not member.is_ready and not member.has_ended:
+            time.sleep(READY_POLL_S)
+        done: list[int] = []
+        is_asked = member.calls.command(CommandKind.SNAPSHOT, lambda code, values: done.append(code))
+        while is_asked and not done and not member.has_ended:
+            member.calls.serve()
+            time.sleep(READY_POLL_S)
+        member.close()
+    finally:
+        folder.close()
+        os.close(listener)
 
 
 def start_anew(settings: MemberSettings) -> None:
@@ -339,7 +353,7 @@ def start_anew(settings: MemberSettings) -> None:
             os.set_inheritable(descriptor, True)
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "kvbench.server.member", settings.to_json()])
+    os.execv(sys.executable, [sys.executable, "-m", "kvbench.server", settings.to_json()])
 
 
 def attend(member: Member, signals: Signals, port: int) -> int:
@@ -361,6 +375,7 @@ def attend(member: Member, signals: Signals, port: int) -> int:
         if not is_announced and member.is_ready:
             announce(settings, port)
             is_announced = True
+            give_back_file_pages()
         if member.has_ended:
             return report_end(member)
         if settings.life_fd in ready and not os.read(settings.life_fd, 1):
@@ -403,6 +418,3 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
 
-
-if __name__ == "__main__":
-    sys.exit(main())

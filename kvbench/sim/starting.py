@@ -84,8 +84,8 @@ def segments_of(world: World, member: int) -> list[Segment]:
     """A member's segments."""
 
     def reader(slot: int) -> Any:
-        def read(target: Any) -> None:
-            target[: int(world.files[slot]["bytes"])] = content(world, slot)
+        def read(target: Any, offset: int) -> None:
+            target[:] = content(world, slot)[offset : offset + len(target)]
 
         return read
 

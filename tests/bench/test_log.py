@@ -63,7 +63,7 @@ def test_recover(benchmark: Any) -> None:
 
     def recover() -> int:
         begin_recovery(again, 0, 0)
-        at = recover_segment(again, 1, image, 0, len(image))
+        at = recover_segment(again, 1, image, 0, len(image), len(image))
         recover_records(again, image, at, len(image))
         return int(again.state[0]["last_index"])
 

@@ -28,8 +28,8 @@ def segments_of(files: dict[int, bytes]) -> list[Segment]:
     """Files as a replay wants them."""
 
     def reader(content: bytes) -> Callable[[Any], None]:
-        def read(buf: Any) -> None:
-            buf[: len(content)] = np.frombuffer(content, np.uint8)
+        def read(buf: Any, offset: int) -> None:
+            buf[:] = np.frombuffer(content, np.uint8)[offset : offset + len(buf)]
 
         return read
 

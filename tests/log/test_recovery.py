@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kvbench.jit import JIT_ENABLED
 from kvbench.log import append, writing
 from kvbench.log.damage import Damage
 from kvbench.log.records import SEGMENT_START, LogDamage, new_log
@@ -197,3 +198,41 @@ def test_cuts_are_named_with_all_that_follows() -> None:
     assert replayed.cuts == (Cut(1, end), Cut(2, 0))
     assert state_of(log, "last_index", "position", "segment_number", "ready_number") == [5, end, 1, 1]
     assert append.append(log, 6, 2, array_of(b""), 0, 0) == 0
+
+
+WINDOWS = 64, 104, 160, 1000, 4096
+FLIPS = st.lists(st.tuples(st.integers(0, 1 << 14), st.integers(0, 255)), max_size=3)
+
+
+def outcome(images: dict[int, bytes], marked: int, window_bytes: int) -> list[Any]:
+    """Everything that a recovery says and leaves."""
+    log = small_log()
+    try:
+        _, replayed = recovered(images, log, marked=marked, window_bytes=window_bytes)
+    except Damage as damage:
+        return [damage.number, damage.offset, damage.code]
+    names = [name for name in log.state.dtype.names or () if not name.startswith("record_")]
+    return [replayed, state_of(log, *names), log.segments.tobytes(), log.landmarks.tobytes()]
+
+
+@settings(deadline=None, derandomize=True, max_examples=60 if JIT_ENABLED else 15)
+@given(st.lists(st.integers(0, 900), max_size=20), FLIPS, st.integers(0, 2000), st.booleans())
+def test_it_does_not_matter_how_much_is_read_at_a_time(
+    sizes: list[int], scribbles: list[tuple[int, int]], lost: int, is_marked: bool
+) -> None:
+    """Whole segments at once or a few bytes, of a whole log or one that is damaged or cut: the same comes of it."""
+    writer = Writer()
+    for size in sizes:
+        writer.append(1, payloads([size])[0])
+    writer.sync()
+    end = int(writer.state["position"])
+    last = int(writer.state["segment_number"])
+    content = bytearray(b"".join(bytes(writer.disk.files[number]) for number in sorted(writer.disk.files)))
+    for at, byte in scribbles:
+        content[at % end] = byte
+    content[max(end - lost, 0) : end] = bytes(min(lost, end))
+    images = {number: bytes(content[4096 * (number - 1) : 4096 * number]) for number in range(1, last + 1)}
+    marked = end if is_marked else 0
+    expected = outcome(images, marked, 1 << 20)
+    for window_bytes in WINDOWS:
+        assert outcome(images, marked, window_bytes) == expected

@@ -139,8 +139,8 @@ class Disk:
     def reader(content: bytearray) -> Any:
         """Fills an array with a file's content."""
 
-        def read(buf: Any) -> None:
-            buf[: len(content)] = np.frombuffer(bytes(content), np.uint8)
+        def read(buf: Any, offset: int) -> None:
+            buf[:] = np.frombuffer(bytes(content), np.uint8)[offset : offset + len(buf)]
 
         return read
 
