@@ -12,7 +12,7 @@ from kvbench.jit import kernel
 from kvbench.ops import status as statuses
 from kvbench.rt.buffer import copy
 from kvbench.server import sockets
-from kvbench.server.end_records import CALL_BITS, STATUSES, TX_RESPONSES_MAX, UNSENT
+from kvbench.server.end_records import CALL_BITS, POOL_AT, STATUSES, TX_RESPONSES_MAX, UNSENT
 from kvbench.wire import grpc, grpc_pool, hpack, http2_frames
 from kvbench.wire.http2_records import (
     DATA,
@@ -236,6 +236,13 @@ def open_queued(end: Any, number: int, size: int) -> int:
 
 
 @kernel
+def is_scarce(end: Any) -> bool:
+    """Whether the response being opened would wait in a pool of which half is in use: so that others find room yet."""
+    state = end.state[0]
+    return state["open_way"] != DIRECT and bool(2 * state["pool"]["held"] > len(end.arena) - POOL_AT)
+
+
+@kernel
 def abandon_response(end: Any) -> None:
     """Nothing was written where ``open_response`` said."""
     state = end.state[0]
@@ -253,7 +260,8 @@ def close_response(end: Any, number: int, size: int, last: bool) -> None:
     grpc.write_prefix(end.arena, at, size)
     sockets.mark_dirty(end, position)
     if state["open_way"] == POOLED:
-        owe(end, number, at, int(state["open_room"]), size + grpc.PREFIX_BYTES, last)
+        fit(end, size + grpc.PREFIX_BYTES)
+        owe(end, number, int(state["open_at"]), int(state["open_room"]), size + grpc.PREFIX_BYTES, last)
         return
     if state["open_way"] == QUEUED:
         call["owed_size"] += size + grpc.PREFIX_BYTES
@@ -267,6 +275,22 @@ def close_response(end: Any, number: int, size: int, last: bool) -> None:
     h2["streams"][http2_frames.find_place(h2, stream, stream)]["send_window"] -= whole
     if last:
         write_trailers(end, number)
+
+
+@kernel
+def fit(end: Any, size: int) -> None:
+    """Move a response of ``size`` bytes into the smallest buffer that holds it: it may wait there for long."""
+    state, pool = end.state[0], end.state[0]["pool"]
+    at, room = int(state["open_at"]), int(state["open_room"])
+    if grpc_pool.class_of(size) == grpc_pool.class_of(room):
+        return
+    buffer = grpc_pool.take(pool, end.arena, size)
+    if buffer < 0:
+        return
+    copy(end.arena, buffer, end.arena, at, size)
+    grpc_pool.give(pool, end.arena, at, room)
+    state["open_at"] = buffer
+    state["open_room"] = size
 
 
 @kernel

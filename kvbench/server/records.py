@@ -141,6 +141,8 @@ class Server(NamedTuple):
     the stream in whose list the watcher is, plus 1 (0: in none)"""
     waiting_first: npt.NDArray[np.int32]
     """int32[streams]: first one of the list, plus 1"""
+    waiting_last: npt.NDArray[np.int32]
+    """int32[streams]: last one of the list, where there is a first one"""
     figures: npt.NDArray[np.int64]
     """int64[FIGURES]"""
     stop: npt.NDArray[np.int64]
@@ -179,6 +181,7 @@ def new_server(
         areas=reserve(AREAS * int(state["area_bytes"][0])),
         waiting=reserve(12 * watchers).view(np.int32),
         waiting_first=reserve(4 * streams).view(np.int32),
+        waiting_last=reserve(4 * streams).view(np.int32),
         figures=np.zeros(FIGURES, np.int64),
         stop=np.zeros(1, np.int64),
     )

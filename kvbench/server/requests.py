@@ -8,7 +8,7 @@ from kvbench.ops.status import StoreError
 from kvbench.rt.buffer import copy
 from kvbench.server import figures, grpc_answers, rare_ring, refusals, sockets, watches
 from kvbench.server.rare_ring import ANSWER_BYTES, ANSWER_NUMBERS, ANSWER_SLOTS, FILLED, FREE, LOST, Question
-from kvbench.server.records import BUSY_NUMBERS
+from kvbench.server.records import BUSY_NUMBERS, Figure
 from kvbench.store import requests
 from kvbench.wire import etcd_methods, grpc_pool
 from kvbench.wire.protobuf import message_field_bytes, write_length
@@ -16,6 +16,7 @@ from kvbench.wire.protobuf import message_field_bytes, write_length
 TIMEOUT, TOO_MANY_REQUESTS = int(StoreError.TIMEOUT), int(StoreError.TOO_MANY_REQUESTS)
 RESPONSE_TOO_LARGE = int(StoreError.RESPONSE_TOO_LARGE)
 COMMAND_DONE = int(Question.COMMAND_DONE)
+READY = int(Figure.READY)
 BUSY_SHARE = 4
 """What part of the arena such requests may hold."""
 BUSY_NS = 7_000_000_000
@@ -28,7 +29,10 @@ def on_request(server: Any, end: Any, node: Any, ring: Any, number: int, at: int
     call = end.calls[number]
     method = int(call["method"])
     if method == etcd_methods.WATCH:
-        watches.request(server, end, node.store, number, at, stop)
+        if call["count"] > 0 or may_not_watch(server, node):
+            put_off(server, end, node, number, at, stop, now)
+        else:
+            watches.request(server, end, node.store, number, at, stop)
         return
     handle = grpc_answers.handle_of(end, number)
     is_range_stream = method == etcd_methods.RANGE_STREAM
@@ -46,11 +50,11 @@ def on_request(server: Any, end: Any, node: Any, ring: Any, number: int, at: int
             return
     state = server.state[0]
     if state["busy_head"] != state["busy_tail"]:
-        put_off(server, end, number, at, stop, now)
+        put_off(server, end, node, number, at, stop, now)
         return
     code = calls.offer(node, now, handle, offered_as(method), end.arena, at, stop)
     if code > 0:
-        put_off(server, end, number, at, stop, now)
+        put_off(server, end, node, number, at, stop, now)
     elif code < 0:
         grpc_answers.fail_store(end, number, code)
 
@@ -75,7 +79,13 @@ def unstreamable(store: Any, buf: Any, at: int, stop: int) -> int:
 
 
 @kernel
-def put_off(server: Any, end: Any, number: int, at: int, stop: int, now: int) -> None:
+def may_not_watch(server: Any, node: Any) -> bool:
+    """Whether the member cannot say yet what is new: it starts, or is given another state."""
+    return bool(node.state[0]["loading"] != 0 or server.figures[READY] == 0)
+
+
+@kernel
+def put_off(server: Any, end: Any, node: Any, number: int, at: int, stop: int, now: int) -> None:
     """The member has no room for a request now: keep it."""
     state, pool = server.state[0], end.state[0]["pool"]
     slots = len(server.busy) // BUSY_NUMBERS
@@ -84,6 +94,7 @@ def put_off(server: Any, end: Any, number: int, at: int, stop: int, now: int) ->
     if state["busy_tail"] - state["busy_head"] < slots and state["busy_bytes"] + stop - at <= most:
         buffer = grpc_pool.take(pool, end.arena, stop - at)
     if buffer < 0:
+        watches.forget(server, end, node.store, number)
         grpc_answers.fail_store(end, number, TOO_MANY_REQUESTS)
         return
     copy(end.arena, buffer, end.arena, at, stop - at)
@@ -94,6 +105,8 @@ def put_off(server: Any, end: Any, number: int, at: int, stop: int, now: int) ->
     server.busy[first + 3] = now
     state["busy_bytes"] += stop - at
     state["busy_tail"] += 1
+    if end.calls[number]["method"] == etcd_methods.WATCH:
+        end.calls[number]["count"] += 1
 
 
 @kernel
@@ -109,15 +122,29 @@ def offer_again(server: Any, end: Any, node: Any, now: int) -> None:
         if number >= 0:
             code = TIMEOUT
             if now - server.busy[first + 3] < BUSY_NS:
-                method = offered_as(int(end.calls[number]["method"]))
-                code = calls.offer(node, now, handle, method, end.arena, at, at + size)
+                code = offer_one(server, end, node, number, at, at + size, now)
             if code > 0:
                 return
         grpc_pool.give(pool, end.arena, at, size)
         state["busy_head"] += 1
         state["busy_bytes"] -= size
         if code < 0:
+            watches.forget(server, end, node.store, number)
             grpc_answers.fail_store(end, number, code)
+
+
+@kernel
+def offer_one(server: Any, end: Any, node: Any, number: int, at: int, stop: int, now: int) -> int:
+    """Offer a request that was put off. Returns 1: it must wait further, 0, or a StoreError."""
+    call = end.calls[number]
+    if call["method"] != etcd_methods.WATCH:
+        method = offered_as(int(call["method"]))
+        return calls.offer(node, now, grpc_answers.handle_of(end, number), method, end.arena, at, stop)
+    if may_not_watch(server, node):
+        return 1
+    call["count"] -= 1
+    watches.request(server, end, node.store, number, at, stop)
+    return 0
 
 
 @kernel

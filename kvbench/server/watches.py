@@ -9,7 +9,7 @@ from typing import Any
 from kvbench.jit import kernel
 from kvbench.ops import status
 from kvbench.server import grpc_answers, refusals
-from kvbench.store import watch, watch_events
+from kvbench.store import watch, watch_events, watchers
 from kvbench.store.records import StoreCode
 
 CONTROL_BYTES = 1024
@@ -20,7 +20,8 @@ LARGEST_BYTES = 64 << 20
 """Rooms that events are tried with: a small one, a large one, and twice as much each time up to the largest.
 
 A response that waits for the peer's windows keeps its room, so it should not be much more than it needs. Beyond the
-largest, one revision's events are split over responses.
+largest, one revision's events are split over responses; those of a watcher that asked for fragments
+beyond the second.
 """
 RESPONSES_MAX = 64
 """Of one watcher before another one's turn."""
@@ -77,15 +78,17 @@ def forget(server: Any, end: Any, store: Any, number: int) -> None:
 
 @kernel
 def wait_for_window(server: Any, watcher: int, stream: int) -> None:
-    """Put a watcher into its stream's list."""
+    """Put a watcher at the end of its stream's list."""
     count = len(server.waiting) // 3
-    first = int(server.waiting_first[stream]) - 1
-    server.waiting[watcher] = first
-    server.waiting[count + watcher] = -1
+    last = int(server.waiting_last[stream]) if server.waiting_first[stream] != 0 else -1
+    server.waiting[watcher] = -1
+    server.waiting[count + watcher] = last
     server.waiting[2 * count + watcher] = stream + 1
-    if first >= 0:
-        server.waiting[count + first] = watcher
-    server.waiting_first[stream] = watcher + 1
+    if last >= 0:
+        server.waiting[last] = watcher
+    else:
+        server.waiting_first[stream] = watcher + 1
+    server.waiting_last[stream] = watcher
 
 
 @kernel
@@ -102,68 +105,81 @@ def unlink(server: Any, watcher: int) -> None:
         server.waiting[before] = following
     if following >= 0:
         server.waiting[count + following] = before
+    else:
+        server.waiting_last[stream] = before
     server.waiting[2 * count + watcher] = 0
 
 
 @kernel
 def send_one(end: Any, store: Any, number: int, watcher: int) -> int:
-    """One response of a watcher. Returns its bytes, 0: it has none, or -1: no memory for it."""
+    """One response of a watcher. Returns its bytes, 0: it has none, or -1: no memory for it now."""
     size = NO_ROOM
-    room = SMALL_BYTES
+    room, split = SMALL_BYTES, watch_events.NEVER
     while size == NO_ROOM and room <= LARGEST_BYTES:
         to = grpc_answers.open_response(end, number, room)
         if to < 0:
             return -1
-        split = 1 if room == LARGEST_BYTES else 0
+        if grpc_answers.is_scarce(end):
+            grpc_answers.abandon_response(end)
+            return -1
         size = watch_events.watch_next(store, watcher, end.arena, to, to + room, split)
         if size > 0:
             grpc_answers.close_response(end, number, size, False)
             return size
         grpc_answers.abandon_response(end)
         room = LARGE_BYTES if room == SMALL_BYTES else 2 * room
+        split = watch_events.ALWAYS if room >= LARGEST_BYTES else watch_events.WHERE_WANTED
     return 0 if size == 0 else -1
 
 
 @kernel
 def serve(server: Any, end: Any, store: Any, watcher: int) -> int:
-    """Send what a watcher has, as long as its stream takes it. Returns how many responses."""
+    """Send what a watcher has, as long as its stream takes it. Returns how many responses, -1: no memory for one now.
+
+    Then the watcher is the store's again, and will be named once more.
+    """
     stream = int(store.watchers[watcher]["stream"])
-    if stream < 0:
-        return 0
-    number = grpc_answers.call_of(end, int(store.streams[stream]["handle"]))
+    number = grpc_answers.call_of(end, int(store.streams[stream]["handle"])) if stream >= 0 else -1
     if number < 0:
         return 0
     sent = 0
-    while True:
+    while not watchers.settle(store, watcher):
         if end.calls[number]["owed_at"] >= 0 or sent == RESPONSES_MAX:
             wait_for_window(server, watcher, stream)
             if end.calls[number]["owed_at"] >= 0:
                 end.calls[number]["waits"] = 1
             else:
                 grpc_answers.list_writable(end, number)
-            return sent
+            break
         size = send_one(end, store, number, watcher)
-        if size == 0:
-            return sent
         if size < 0:
-            forget(server, end, store, number)
-            refuse(end, number, refusals.UNREAD)
-            return sent
+            if store.watchers[watcher]["state"] == watchers.TAKEN:
+                watchers.be_late(store, watcher)
+            return -1
+        if size == 0:
+            break
         sent += 1
+        server.state[0]["watch_events"] += 1
         if store.watchers[watcher]["stream"] != stream:
-            return sent
+            break
+    return sent
 
 
 @kernel
 def serve_pending(server: Any, end: Any, store: Any, most: int) -> int:
-    """Give up to ``most`` watchers that have something their turn. Returns 1 when there may be more, else 0."""
+    """Give up to ``most`` watchers that have something their turn. Returns 1 when there may be more, else 0.
+
+    Those that there was no memory for have another turn later: not at once, when nothing can have changed.
+    """
+    more = 1
     for _ in range(most):
         watcher = watch.take_pending(store)
         if watcher < 0:
             return 0
         unlink(server, watcher)
-        server.state[0]["watch_events"] += serve(server, end, store, watcher)
-    return 1
+        if serve(server, end, store, watcher) < 0:
+            more = 0
+    return more
 
 
 @kernel
@@ -178,10 +194,8 @@ def serve_writable(server: Any, end: Any, store: Any, number: int) -> None:
             break
         watcher = int(server.waiting_first[stream]) - 1
         unlink(server, watcher)
-        if store.watchers[watcher]["stream"] == stream:
-            server.state[0]["watch_events"] += serve(server, end, store, watcher)
-        if call["link"] < 0 or call["tag"] != stream:
-            return
+        if store.watchers[watcher]["stream"] == stream and store.watchers[watcher]["state"] == watchers.TAKEN:
+            serve(server, end, store, watcher)
     if server.waiting_first[stream] != 0:
         if call["owed_at"] >= 0:
             call["waits"] = 1

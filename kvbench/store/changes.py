@@ -123,7 +123,7 @@ def publish(store: Any, key: int, version: int, slot: int, is_change: bool) -> i
     if is_change:
         if history.append(store, version) < 0:
             return OUT_OF_MEMORY
-        if state["exact"] > 0:
+        if state["watchers"] > 0:
             subjects.notify(store, key, int(state["revision"]) + 1)
         state["changes"] += 1
         state["now"] = int(state["revision"]) + 1

@@ -50,7 +50,8 @@ def compact(store: Any, buf: Any, at: int, end: int, out: Any, to: int, limit: i
 @kernel
 def is_waiting(store: Any) -> bool:
     """Whether somebody needs versions below the floor: a snapshot, a hash, a watcher that was not asked yet."""
-    return bool(store.state[0]["pins"] > 0) or watchers.is_any_pending(store)
+    state = store.state[0]
+    return bool(state["pins"] > 0) or watchers.is_any_waiting_for(store, int(state["compacted"]))
 
 
 @kernel

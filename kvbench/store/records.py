@@ -44,6 +44,8 @@ HEADER_BYTES_MAX = 64
 """Room that any response's header needs."""
 PATH_LEVELS = 16
 """More than the levels of a tree of 2**32 keys."""
+VISITS_MAX = 256
+"""More than the levels of a treap of as many ranges as there can be watchers (about 50)."""
 CHAIN_EVENTS = 64
 """Events of one key that a watcher collects at a time from the key's versions."""
 TXN_DEPTH_MAX = 130
@@ -133,12 +135,7 @@ WATCHER = np.dtype(
         ("stream", np.int64),  # NONE: this place is free
         ("watch_id", np.int64),
         ("state", np.int64),  # ASLEEP, LATE or TAKEN
-        ("subject", np.int64),  # the SUBJECT of a watcher of one key, NONE for one of a range
-        ("extent", np.int64),  # layout.ONE_KEY, UP_TO or FROM
-        ("key", np.int64),  # of a range: reference in ``names`` of its first key; and of its end
-        ("key_bytes", np.int64),
-        ("range_end", np.int64),
-        ("end_bytes", np.int64),
+        ("subject", np.int64),  # the SUBJECT that it watches
         ("next_revision", np.int64),  # no event before it is still to be sent
         ("position", np.int64),  # the change in history to look at next, NONE: the first of ``next_revision``
         ("skip", np.int64),  # without position: changes of ``next_revision`` that it has had
@@ -177,11 +174,14 @@ STREAM = np.dtype(
 
 SUBJECT = np.dtype(
     [
-        ("hash", np.int64),  # as in the table of keys
-        ("key", np.int64),  # reference in ``names``
+        ("hash", np.int64),  # of one key: as in the table of keys
+        ("extent", np.int64),  # layout.ONE_KEY, UP_TO or FROM
+        ("key", np.int64),  # reference in ``names`` of the key, or of the range's first one; and of its end
         ("key_bytes", np.int64),
+        ("range_end", np.int64),
+        ("end_bytes", np.int64),
         ("watchers", np.int64),
-        ("last_revision", np.int64),  # of the newest event
+        ("last_revision", np.int64),  # no event is newer
         ("burst_revision", np.int64),  # of the first event since all sleepers had everything
         ("queued", np.int64),
         ("queue_next", np.int64),
@@ -189,10 +189,14 @@ SUBJECT = np.dtype(
         ("last", np.int64),
         ("next", np.int64),  # subject: next in its bucket, or next free one
         ("bucket", np.int64),  # 1 + subject: first of this bucket, 0: none
+        ("left", np.int64),  # subject: of a range, in the tree of ranges; NONE: none
+        ("right", np.int64),
+        ("parent", np.int64),
+        ("reach", np.int64),  # that subject at or below it whose range ends last
     ],
     align=True,
 )
-"""A key that exact watchers watch."""
+"""A key, or a range of keys, that watchers watch."""
 
 BATCH = np.dtype(
     [
@@ -266,8 +270,8 @@ STORE = np.dtype(
         ("late_first", np.int64),  # watchers that are to be asked, a queue
         ("late_last", np.int64),
         ("turn", np.int64),  # which of these queues is asked first next time
-        ("range_first", np.int64),  # sleeping watchers of ranges by the place in history that they have seen
-        ("range_last", np.int64),
+        ("range_root", np.int64),  # subject: of the tree of ranges, NONE: there are none
+        ("visits", np.int64),  # subjects still to be looked at by the search for ranges
         # The snapshot being written.
         ("snapshot_phase", np.int64),
         ("snapshot_index", np.int64),
@@ -311,6 +315,7 @@ STORE = np.dtype(
         ("fields", np.int64, (FIELDS,)),  # of the request's message
         ("inner", np.int64, (FIELDS,)),  # of a message in it
         ("path", np.int64, (2 * PATH_LEVELS,)),  # of the last descent: nodes, then positions in them
+        ("visit", np.int64, (VISITS_MAX,)),
         ("chain", np.int64, (CHAIN_EVENTS,)),  # versions of one key, newest first
         ("batch", BATCH),
         ("stack", np.int64, (4 * TXN_DEPTH_MAX,)),
@@ -399,7 +404,7 @@ def new_store(
     state = store.state[0]
     state["seed"] = seed
     state["raft_term"] = 1
-    for name in ("subject_first", "subject_last", "late_first", "late_last", "range_first", "range_last"):
+    for name in ("subject_first", "subject_last", "late_first", "late_last", "range_root"):
         state[name] = NONE
     for name in ("watcher_free", "stream_free", "subject_free"):
         state[name] = NONE

@@ -5,12 +5,10 @@ from typing import Any
 from kvbench.jit import kernel
 from kvbench.ops import status
 from kvbench.ops.status import StoreError
-from kvbench.rt.buffer import compare, copy
+from kvbench.rt.buffer import compare
 from kvbench.store import subjects, watchers
-from kvbench.store.arena import allocate, release
 from kvbench.store.key_values import write_header
-from kvbench.store.layout import FROM, ONE_KEY, UP_TO
-from kvbench.store.records import NO_ROOM, NONE, TABLE_FULL, UNIT_BYTES
+from kvbench.store.records import NO_ROOM, NONE, TABLE_FULL
 from kvbench.wire.protobuf import BYTES, VARINT, next_field, read_varint, write_length, write_varint_field
 
 BAD_REQUEST = int(StoreError.BAD_REQUEST)
@@ -148,8 +146,8 @@ def _create(store: Any, stream: int, buf: Any, at: int, end: int, out: Any, to: 
     if watcher == NONE:
         return _refuse(store, TOO_MANY_REQUESTS, out, to)
     record = store.watchers[watcher]
-    record["extent"] = ONE_KEY if end_bytes == 0 else (FROM if from_key else UP_TO)
-    if _name_keys(store, record, buf) == NONE:
+    record["subject"] = _name_keys(store, buf)
+    if record["subject"] == NONE:
         watchers.remove(store, watcher)
         return _refuse(store, TOO_MANY_REQUESTS, out, to)
     record["progress"] = 1 if fields[4] != 0 else 0
@@ -179,32 +177,14 @@ def _create(store: Any, stream: int, buf: Any, at: int, end: int, out: Any, to: 
 
 
 @kernel
-def _name_keys(store: Any, record: Any, buf: Any) -> int:
-    """Keep the bytes of a watcher's key, or of its range; no key at all means the smallest one. 0, NONE: no room."""
+def _name_keys(store: Any, buf: Any) -> int:
+    """The subject of the key or range just read; no key at all means the smallest one. NONE: no room."""
     fields, names = store.state[0]["fields"], store.names
-    key_from, key_bytes, end_bytes = fields[10], fields[11] - fields[10], fields[13] - fields[12]
-    record["subject"] = NONE
-    source = buf
-    if key_bytes == 0:
+    end_at, end_bytes = fields[12], fields[13] - fields[12]
+    if fields[11] == fields[10]:
         # Nothing is ever put at the beginning of ``names``: it is zeros.
-        source = names
-        key_from, key_bytes = 0, 1
-    if record["extent"] == ONE_KEY:
-        record["subject"] = subjects.join(store, source, key_from, key_bytes)
-        return NONE if record["subject"] == NONE else 0
-    key = allocate(store.spaces[1], names, key_bytes)
-    range_end = allocate(store.spaces[1], names, end_bytes)
-    if key == 0 or range_end == 0:
-        if key != 0:
-            release(store.spaces[1], names, key, key_bytes)
-        return NONE
-    copy(names, key * UNIT_BYTES, source, key_from, key_bytes)
-    copy(names, range_end * UNIT_BYTES, buf, fields[12], end_bytes)
-    record["key"] = key
-    record["key_bytes"] = key_bytes
-    record["range_end"] = range_end
-    record["end_bytes"] = end_bytes
-    return 0
+        return subjects.join(store, names, 0, 1, buf, end_at, end_bytes)
+    return subjects.join(store, buf, fields[10], fields[11] - fields[10], buf, end_at, end_bytes)
 
 
 @kernel

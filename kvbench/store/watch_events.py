@@ -9,10 +9,10 @@ from typing import Any
 
 from kvbench.jit import kernel
 from kvbench.rt.buffer import compare, equal
-from kvbench.store import history, table, watchers
+from kvbench.store import history, ranges, table, watchers
 from kvbench.store.key_values import key_value_bytes, write_header, write_key_value
 from kvbench.store.layout import (
-    FROM,
+    ONE_KEY,
     create_of,
     is_tombstone,
     key_at,
@@ -37,6 +37,7 @@ from kvbench.wire.protobuf import (
 FRAGMENT = 7
 KEY_VALUE, PREVIOUS = 2, 3
 """Fields of Event."""
+NEVER, WHERE_WANTED, ALWAYS = 0, 1, 2
 LOOKS_MAX = 4096
 """Changes that one call looks at, if it may stop between two revisions."""
 REVISIONS_MAX = 1000
@@ -48,7 +49,8 @@ def watch_next(store: Any, watcher: int, out: Any, to: int, limit: int, split: i
     """The next response of a watcher that was taken. Returns its bytes, 0: nothing now, ``take_pending`` will name it.
 
     NO_ROOM: a revision's events, which are not to be split, need more than ``limit`` - ``to``; nothing has happened.
-    With ``split`` 1 they are split all the same. A watcher that compaction has passed is cancelled and freed.
+    ``split`` says when they are to be: NEVER, WHERE_WANTED (by a watcher that asked for fragments), ALWAYS. A watcher
+    that compaction has passed is cancelled and freed.
     """
     state, record = store.state[0], store.watchers[watcher]
     if record["stream"] == NONE or record["state"] != watchers.TAKEN:
@@ -66,7 +68,7 @@ def watch_next(store: Any, watcher: int, out: Any, to: int, limit: int, split: i
         record["skip"] = 0
     if record["doomed"] == 1 or not _begin(store, record, batch):
         return _write_cancel(store, watcher, out, to)
-    may_split = record["fragment"] == 1 or split == 1
+    may_split = split == ALWAYS or (split == WHERE_WANTED and record["fragment"] == 1)
     code = _measure(store, record, batch, limit - to - HEADER_BYTES_MAX, may_split and batch["in_history"] == 1)
     if code == NO_ROOM and may_split and batch["in_history"] == 0:
         # Versions of a key cannot say where within a revision to go on; history can.
@@ -83,7 +85,8 @@ def watch_next(store: Any, watcher: int, out: Any, to: int, limit: int, split: i
 def _begin(store: Any, record: Any, batch: Any) -> bool:
     """Say in ``batch`` where events may be that the watcher has not had. False: some of them are compacted."""
     state = store.state[0]
-    if record["subject"] == NONE or record["position"] != NONE:
+    subject = store.subjects[record["subject"]]
+    if subject["extent"] != ONE_KEY or record["position"] != NONE:
         lost = record["next_revision"] <= state["dropped_revision"]
         if record["position"] != NONE:
             lost = record["position"] < state["first"]
@@ -91,7 +94,6 @@ def _begin(store: Any, record: Any, batch: Any) -> bool:
             return False
         _begin_in_history(store, record, batch)
         return True
-    subject = store.subjects[record["subject"]]
     batch["in_history"] = 0
     batch["begin"] = 0
     batch["stop"] = 0
@@ -145,14 +147,13 @@ def _is_wanted(store: Any, record: Any, batch: Any, version: int) -> bool:
         return True
     key = key_of(arena, version)
     at, size = key_at(arena, key), key_bytes(arena, key)
-    if record["subject"] != NONE:
-        subject = store.subjects[record["subject"]]
-        return subject["key_bytes"] == size and equal(names, int(subject["key"]) * UNIT_BYTES, arena, at, size)
-    if compare(arena, at, size, names, int(record["key"]) * UNIT_BYTES, int(record["key_bytes"])) < 0:
+    subject = store.subjects[record["subject"]]
+    first, first_bytes = int(subject["key"]) * UNIT_BYTES, int(subject["key_bytes"])
+    if subject["extent"] == ONE_KEY:
+        return first_bytes == size and equal(names, first, arena, at, size)
+    if compare(arena, at, size, names, first, first_bytes) < 0:
         return False
-    if record["extent"] == FROM:
-        return True
-    return compare(arena, at, size, names, int(record["range_end"]) * UNIT_BYTES, int(record["end_bytes"])) < 0
+    return ranges.ends_behind(store, int(record["subject"]), arena, at, size)
 
 
 @kernel

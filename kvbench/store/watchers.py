@@ -1,8 +1,8 @@
 """Watchers and where they wait: asleep when they have had everything, late when they are to be asked, taken when the
 server is asking them.
 
-Sleepers of one key are listed at its subject; those of ranges in one list, in order of the place in history up to
-which they have looked. So whoever misses something is always at the front of a list.
+Sleepers are listed at their subject, in order of the revision up to which they have everything. So whoever misses
+something is always at the front of a list.
 """
 
 from typing import Any
@@ -10,12 +10,11 @@ from typing import Any
 from kvbench.jit import kernel
 from kvbench.rt.rng import mix
 from kvbench.store import history, subjects
-from kvbench.store.arena import release
 from kvbench.store.records import NONE
 
 ASLEEP, LATE, TAKEN = 0, 1, 2
 """States of a watcher."""
-QUEUES = 3
+QUEUES = 2
 
 
 @kernel
@@ -35,19 +34,13 @@ def sleep(store: Any, watcher: int) -> None:
     record["state"] = ASLEEP
     record["synced"] = 1
     record["next_revision"] = state["revision"] + 1
-    if record["subject"] != NONE:
-        subject = store.subjects[record["subject"]]
-        record["position"] = NONE
-        _link_last(store, watcher, int(subject["last"]))
-        if subject["first"] == NONE:
-            subject["first"] = watcher
-        subject["last"] = watcher
-    else:
-        record["position"] = state["end"]
-        _link_last(store, watcher, int(state["range_last"]))
-        if state["range_first"] == NONE:
-            state["range_first"] = watcher
-        state["range_last"] = watcher
+    record["position"] = NONE
+    record["skip"] = 0
+    subject = store.subjects[record["subject"]]
+    _link_last(store, watcher, int(subject["last"]))
+    if subject["first"] == NONE:
+        subject["first"] = watcher
+    subject["last"] = watcher
 
 
 @kernel
@@ -78,17 +71,12 @@ def unlink(store: Any, watcher: int) -> None:
             state["late_first"] = following
         if following == NONE:
             state["late_last"] = before
-    elif record["subject"] != NONE:
+    else:
         subject = store.subjects[record["subject"]]
         if before == NONE:
             subject["first"] = following
         if following == NONE:
             subject["last"] = before
-    else:
-        if before == NONE:
-            state["range_first"] = following
-        if following == NONE:
-            state["range_last"] = before
     record["state"] = TAKEN
 
 
@@ -98,9 +86,7 @@ def has_all(store: Any, watcher: int) -> bool:
     record = store.watchers[watcher]
     if record["state"] != ASLEEP:
         return False
-    if record["subject"] != NONE:
-        return bool(store.subjects[record["subject"]]["last_revision"] < record["next_revision"])
-    return bool(record["position"] == store.state[0]["end"])
+    return bool(store.subjects[record["subject"]]["last_revision"] < record["next_revision"])
 
 
 @kernel
@@ -120,26 +106,39 @@ def take_pending(store: Any) -> int:
 
 
 @kernel
-def is_any_pending(store: Any) -> bool:
-    """Whether ``take_pending`` would name a watcher."""
-    return first_pending(store, 0) != NONE or first_pending(store, 1) != NONE or first_pending(store, 2) != NONE
+def is_any_waiting_for(store: Any, revision: int) -> bool:
+    """Whether the next watcher that ``take_pending`` would name may miss an event at or before a revision."""
+    state = store.state[0]
+    if _first_of_subjects(store) != NONE and store.subjects[state["subject_first"]]["burst_revision"] <= revision:
+        return True
+    late = int(state["late_first"])
+    return late != NONE and bool(store.watchers[late]["next_revision"] <= revision)
+
+
+@kernel
+def settle(store: Any, watcher: int) -> bool:
+    """Put a watcher that was taken to sleep if it is plain, without looking at events, that it has had everything."""
+    state, record = store.state[0], store.watchers[watcher]
+    if record["state"] != TAKEN or record["doomed"] == 1 or record["owes_progress"] == 1 or state["loading"] == 1:
+        return False
+    if record["position"] == NONE:
+        has_all = bool(store.subjects[record["subject"]]["last_revision"] < record["next_revision"])
+    else:
+        has_all = bool(record["position"] == state["end"])
+    if has_all:
+        sleep(store, watcher)
+    return has_all
 
 
 @kernel
 def first_pending(store: Any, queue: int) -> int:
-    """The first of those that are to be asked: (0) of one key, (1) late, (2) of ranges. NONE: there is none."""
-    state = store.state[0]
-    if queue == 0:
-        return _first_of_subjects(store)
-    if queue == 1:
-        return int(state["late_first"])
-    watcher = int(state["range_first"])
-    return NONE if watcher == NONE or store.watchers[watcher]["position"] == state["end"] else watcher
+    """The first of those that are to be asked: (0) woken by an event, (1) late. NONE: there is none."""
+    return _first_of_subjects(store) if queue == 0 else int(store.state[0]["late_first"])
 
 
 @kernel
 def _first_of_subjects(store: Any) -> int:
-    """The first sleeper that misses an event of its key."""
+    """The first sleeper that misses an event of its subject."""
     state = store.state[0]
     while state["subject_first"] != NONE:
         subject = store.subjects[state["subject_first"]]
@@ -206,12 +205,7 @@ def free(store: Any, watcher: int) -> None:
     record = store.watchers[watcher]
     unlink(store, watcher)
     owner = store.streams[record["stream"]]
-    if record["subject"] != NONE:
-        subjects.part(store, int(record["subject"]))
-    else:
-        release(store.spaces[1], store.names, int(record["key"]), int(record["key_bytes"]))
-        if record["end_bytes"] > 0:
-            release(store.spaces[1], store.names, int(record["range_end"]), int(record["end_bytes"]))
+    subjects.part(store, int(record["subject"]))
     remove(store, watcher)
     if record["owes_progress"] == 1:
         _pass_on_progress(store, owner)
@@ -270,14 +264,12 @@ def note_progress(store: Any) -> None:
         record = store.watchers[watcher]
         if record["stream"] == NONE:
             continue
-        if record["subject"] != NONE and record["state"] == ASLEEP:
+        if record["state"] == ASLEEP:
             subject = store.subjects[record["subject"]]
             if subject["last_revision"] < record["next_revision"]:
                 record["next_revision"] = state["revision"] + 1
             else:
                 record["next_revision"] = max(int(record["next_revision"]), int(subject["burst_revision"]))
-        elif record["state"] == ASLEEP and record["position"] == state["end"]:
-            record["next_revision"] = state["revision"] + 1
         elif record["position"] != NONE:
             begin = history.find_revision(store, int(record["next_revision"]))
             record["skip"] = max(int(record["position"]) - begin, 0)
@@ -291,8 +283,8 @@ def note_progress(store: Any) -> None:
 
 @kernel
 def look_again(store: Any) -> None:
-    """The data was replaced: find out when each key watched changed last."""
+    """The data was replaced: find out when what is watched changed last."""
     for watcher in range(store.state[0]["watcher_top"]):
         record = store.watchers[watcher]
-        if record["stream"] != NONE and record["subject"] != NONE:
+        if record["stream"] != NONE:
             subjects.set_last_revision(store, int(record["subject"]))

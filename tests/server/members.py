@@ -56,7 +56,7 @@ class Members:
         for place in places:
             with open(self.log, "a") as log:
                 self.processes[place] = subprocess.Popen(
-                    [sys.executable, "-m", "kvbench.server.member", self.settings[place].to_json()],
+                    [sys.executable, "-m", "kvbench.server", self.settings[place].to_json()],
                     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
                 )  # fmt: skip
         for place in places:

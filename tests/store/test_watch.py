@@ -109,9 +109,9 @@ class Watching(Pair):
     def answer(self, watcher: int) -> Any:
         """The next response of a watcher, None when there is none."""
         self.out[:] = 0xEE
-        return self.response(int(watch_events.watch_next(self.store, watcher, self.out, 0, ROOM, 1)), ROOM)
+        return self.response(int(watch_events.watch_next(self.store, watcher, self.out, 0, ROOM, watch_events.ALWAYS)), ROOM)
 
-    def ask(self, watcher: int, room: int, split: int = 0) -> int:
+    def ask(self, watcher: int, room: int, split: int = watch_events.WHERE_WANTED) -> int:
         """One question to a watcher. Returns the bytes of what it said, or a negative code."""
         stream = int(self.store.watchers[watcher]["stream"])
         self.out[:] = 0xEE
@@ -162,7 +162,7 @@ class Watching(Pair):
             while size > 0 and not slow:
                 size = self.ask(watcher, room)
             if size == StoreCode.NO_ROOM:
-                size = self.ask(watcher, ROOM, 1)
+                size = self.ask(watcher, ROOM, watch_events.ALWAYS)
                 assert size > 0
             if size == 0 or self.store.watchers[watcher]["stream"] < 0:
                 self.taken.remove(watcher)
@@ -454,6 +454,7 @@ def test_a_revision_too_large_for_the_room_waits_for_more_or_is_split() -> None:
     assert pair.ask(whole, ROOM) > 900
     first, second = pair.watched.values()
     assert (len(first.got), first.owed) == (10, 0)
+    assert pair.ask(fragmented, 600, watch_events.NEVER) == StoreCode.NO_ROOM
     assert pair.ask(fragmented, 600) > 0
     assert second.owed == 1
     while pair.ask(fragmented, 600) > 0:
@@ -492,12 +493,13 @@ def test_a_watcher_of_a_long_history_lets_others_have_their_turn(monkeypatch: py
     pair.finish()
 
 
-def test_many_watchers_of_a_key_are_handed_out_one_by_one() -> None:
+@pytest.mark.parametrize("end", [b"", b"b"])
+def test_many_watchers_are_handed_out_one_by_one(end: bytes) -> None:
     pair = Watching()
     count = 200
     stream = pair.open()
     for number in range(count):
-        assert create(pair, stream, key=b"a", prev_kv=True).watch_id == number
+        assert create(pair, stream, key=b"a", range_end=end, prev_kv=True).watch_id == number
     put(pair, b"b")
     assert watch.take_pending(pair.store) == -1
     put(pair, b"a")
@@ -508,6 +510,53 @@ def test_many_watchers_of_a_key_are_handed_out_one_by_one() -> None:
     pair.taken = first + rest
     pair.finish()
     assert all(len(one.got) == 2 for one in pair.watched.values())
+
+
+def test_a_change_wakes_only_those_whose_range_it_lies_in() -> None:
+    pair = Watching()
+    stream = pair.open()
+    for number in range(60):
+        create(pair, stream, key=b"%02d/" % number, range_end=b"%02d0" % number)
+    create(pair, stream, key=b"0", range_end=b"\0")
+    put(pair, b"17/a")
+    put(pair, b"/")
+    found = [int(watch.take_pending(pair.store)) for _ in range(3)]
+    ids = [int(pair.store.watchers[watcher]["watch_id"]) for watcher in found if watcher >= 0]
+    assert sorted(ids) == [17, 60] and found[2] == -1
+    pair.taken = found[:2]
+    pair.finish()
+
+
+def test_compaction_does_not_wait_for_watchers_of_what_came_after_it() -> None:
+    pair = Watching()
+    stream = pair.open()
+    create(pair, stream, key=b"a")
+    create(pair, stream, key=b"a", range_end=b"b")
+    pair.finish()
+    for _ in range(5):
+        put(pair, b"b")
+    put(pair, b"a")
+    pair.step(messages.CompactionRequest(revision=5))
+    while compaction.compact_some(pair.store, 1):
+        pass
+    assert int(pair.driver.state["dropped_revision"]) == 4
+    pair.finish()
+    assert [len(one.got) for one in pair.watched.values()] == [1, 1]
+
+
+def test_a_watcher_that_has_everything_sleeps_without_being_asked() -> None:
+    pair = Watching()
+    stream = pair.open()
+    create(pair, stream, key=b"a")
+    create(pair, stream, key=b"a", range_end=b"b")
+    put(pair, b"a")
+    for _ in range(2):
+        watcher = int(watch.take_pending(pair.store))
+        assert not watchers.settle(pair.store, watcher)
+        assert pair.ask(watcher, ROOM) > 0
+        assert watchers.settle(pair.store, watcher)
+        assert pair.ask(watcher, ROOM) == 0
+    pair.finish()
 
 
 def test_progress_waits_for_what_is_not_sent_yet() -> None:
