@@ -109,7 +109,8 @@ class Watching(Pair):
     def answer(self, watcher: int) -> Any:
         """The next response of a watcher, None when there is none."""
         self.out[:] = 0xEE
-        return self.response(int(watch_events.watch_next(self.store, watcher, self.out, 0, ROOM, watch_events.ALWAYS)), ROOM)
+        size = int(watch_events.watch_next(self.store, watcher, self.out, 0, ROOM, watch_events.ALWAYS))
+        return self.response(size, ROOM)
 
     def ask(self, watcher: int, room: int, split: int = watch_events.WHERE_WANTED) -> int:
         """One question to a watcher. Returns the bytes of what it said, or a negative code."""
