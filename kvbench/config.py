@@ -34,7 +34,7 @@ LOAD = (
 KEYS = tuple(item.name for item in fields(Keys))
 VALUES = ("size_bytes", "sizes_bytes", "distribution", "weights", "compressibility")
 PHASE = ("name", "duration_s", "count", "measured", "arrival", "rate_ops_s", "rates_ops_s", "operations")
-WATCH = ("watchers", "keys")
+WATCH = ("watchers", "keys", "connections")
 KEY_DISTRIBUTIONS = ("sequential", "uniform", "zipfian", "latest", "hotspot")
 ARRIVALS = ("closed", "constant", "poisson", "ramp", "steps")
 OWN_PHASES = ("parents", "preload")
@@ -195,6 +195,7 @@ def _plan(top: Table) -> Plan:
         in_flight_max=_in_flight_max(load, phases, threads),
         watchers=watchers,
         watched_keys=watched,
+        watch_connections=watch.integer("connections", 0, 0),
         preload=_preload(load, keys),
         threads=threads,
         session_timeout_s=load.number("session_timeout_s", 30.0, 1.0, 3600.0),

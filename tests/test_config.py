@@ -150,6 +150,7 @@ def test_a_weight_given_in_short_can_get_options(tmp_path: Path) -> None:
         ("size_bytes = 100", "sizes_bytes = [5, 2]", "mine.toml:13: values.sizes_bytes has to be [least"),
         ("size_bytes = 100", "sizes_bytes = [5]\nweights = [1, 2]", "mine.toml:14: values.weights are 2, but there"),
         ("[operations]", "[watch]\nkeys = 2000\nwatchers = 1\n[operations]", "mine.toml:16: watch.keys are 2,000"),
+        ("[operations]", "[watch]\nconnections = -1\n[operations]", "mine.toml:16: watch.connections has to be"),
         ("size_bytes = 100", "size_bytes = 8\n[watch]\nwatchers = 1", "mine.toml:13: values.size_bytes has to be"),
         ("# How fast is it?", "# How slow is it?", "mine.toml:1: the first line has to state the question"),
         ("clients = 10", "clients = = 10", "mine.toml:5: not valid TOML: "),

@@ -37,7 +37,7 @@ from kvbench.load.records import (
     Clients,
     Loop,
 )
-from kvbench.load.shares import dealt, operation_names, unused_shares
+from kvbench.load.shares import dealt, operation_names, unused_shares, watch_connections
 from kvbench.measure.threads import own_tid, schedstat
 from kvbench.net import table
 from kvbench.net.records import Net
@@ -60,6 +60,8 @@ ONE_ANSWER_KINDS = {
     ZOOKEEPER: {Kind.INSERT, Kind.GET, Kind.GET_SERIALIZABLE, Kind.DELETE},
 }
 """Operations that are done with their first answer, which is small if the plan's keys and values are."""
+WATCHERS_MAX = 1000
+"""etcd: of one connection, each on a stream of its own; a few more would find a place in its ring of streams."""
 LEASE_KINDS = (Kind.LEASE_GRANT, Kind.LEASE_KEEP_ALIVE, Kind.LEASE_REVOKE)
 
 
@@ -122,6 +124,12 @@ class FastEngine:
                 f"at most {plan.in_flight_max} requests in flight (load.max_in_flight) leave some of {plan.threads} "
                 "load threads with nothing to do: use fewer"
             )
+        crowded = -(-plan.watchers // max(watch_connections(plan, 0, 1), 1))
+        if self.protocol == ETCD and crowded > WATCHERS_MAX:
+            raise EngineError(
+                f"{crowded:,} watchers on one connection: each has a stream of its own, of which a connection carries "
+                f"up to {WATCHERS_MAX:,}; set watch.connections to {-(-plan.watchers // WATCHERS_MAX):,} or more"
+            )
         if sizing.request_bytes(plan) > REQUEST_BYTES_MAX:
             raise EngineError(
                 f"requests may have {sizing.request_bytes(plan):,} bytes, which no store takes; the engine sends up "
@@ -132,15 +140,15 @@ class FastEngine:
         plan = self.plan
         connections = dealt(plan.connections, number, plan.threads)
         watchers = dealt(plan.watchers, number, plan.threads)
-        watch_connections = min(watchers, connections)
-        every = connections + watch_connections
+        watching = watch_connections(plan, number, plan.threads)
+        every = connections + watching
         slots = sizing.slots(plan, number, plan.threads)
         payload_bytes = sizing.request_bytes(plan)
         rx_bytes, tx_bytes = sizing.buffer_bytes(plan, self.protocol)
         first = number * connections % len(self.addresses)
         net = table.new_net(every, self.addresses[first:] + self.addresses[:first], rx_bytes, tx_bytes)
         requests = np.zeros(slots + watchers, REQUEST)
-        place_watchers(requests, slots, plan, connections, watch_connections, number)
+        place_watchers(requests, slots, plan, connections, watching, number)
         lines = np.full(every, -1, LINE)
         lines["head"] = lines["tail"] = -1
         loop = Loop(
@@ -445,7 +453,7 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 def place_watchers(
-    requests: npt.NDArray[np.void], slots: int, plan: Plan, connections: int, watch_connections: int, share: int
+    requests: npt.NDArray[np.void], slots: int, plan: Plan, connections: int, watching: int, share: int
 ) -> None:
     """Fill the watchers' slots: key and connection of each, dealt in turn."""
     rows = requests[slots:]
@@ -454,7 +462,7 @@ def place_watchers(
     rows["state"] = FREE
     rows["key_index"] = (number * plan.threads + share) % max(plan.watched_keys, 1)
     if len(rows):
-        rows["connection"] = connections + number % watch_connections
+        rows["connection"] = connections + number % watching
 
 
 def is_open(share: Share) -> bool:

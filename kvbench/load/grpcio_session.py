@@ -43,9 +43,11 @@ class Session:
         self._tasks.append(asyncio.create_task(connection.watch_state()))
         return connection
 
-    async def open(self, load: int, watches: Sequence[bytes]) -> None:
-        """Connect, log in and set a watch on each of the keys. Raises EngineError after the plan's time-out."""
-        watching = min(len(watches), load)
+    async def open(self, load: int, watching: int, watches: Sequence[bytes]) -> None:
+        """Make connections for load and for watches, log in, set a watch on each of the keys.
+
+        Raises EngineError after the plan's time-out.
+        """
         self.connections = [self._open(number) for number in range(load)]
         self.watch_connections = [self._open(load + number) for number in range(watching)]
         deadline_ns = time.monotonic_ns() + round(self._plan.timeout_s * 1e9)

@@ -121,6 +121,7 @@ class Worker:
         from kvbench.load.grpcio_session import Session
         from kvbench.load.grpcio_share import Share
         from kvbench.load.grpcio_timer import Timer
+        from kvbench.load.shares import watch_connections
 
         if plan.cpus:
             os.sched_setaffinity(0, {plan.cpus[number % len(plan.cpus)]})
@@ -131,7 +132,7 @@ class Worker:
         self._session = Session(plan, credentials, addresses, number * connections)
         watched = max(plan.watched_keys, 1)
         keys = [self._share.key_of((each * shares + number) % watched) for each in range(self._share.watchers)]
-        await self._session.open(connections, keys)
+        await self._session.open(connections, watch_connections(plan, number, shares), keys)
         self._reporter.tell("progress", Progress(connected=self._session.connected))
         self._reporter.tell("opened")
 

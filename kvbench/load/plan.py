@@ -95,6 +95,8 @@ class Plan:
     """Watches set before the first phase, dealt to connections of their own in turn."""
     watched_keys: int = 1
     """Watchers watch keys 0 .. watched_keys - 1 in turn."""
+    watch_connections: int = 0
+    """Connections of the watchers; 0: as many as the load has."""
     seed: int = 1
     preload: int = 0
     """Keys written before the first phase."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kvbench.config import ConfigError
 from kvbench.load.plan import Plan
+from kvbench.load.shares import watch_connections
 from kvbench.ops.kinds import Kind
 from kvbench.run.request import ExitCode, RunFailure, RunRequest, Target
 from kvbench.targets.existing import ExistingCluster
@@ -59,7 +60,8 @@ def check_all(request: RunRequest) -> list[str]:
         if check_startable(target.spec) is None:
             # Asks every member for its version: one that does not answer, or a certificate that cannot be read.
             ExistingCluster(target.spec)
-    allow_connections(request.workload.plan.connections)
+    plan = request.workload.plan
+    allow_connections(plan.connections + watch_connections(plan, 0, 1))
     check_folder(request.out)
     return check_disk(request)
 

@@ -66,6 +66,14 @@ def test_phases_follow_each_other_on_the_same_connections(null_etcd: str) -> Non
     assert all(each.reconnects == 0 for each in results)
 
 
+def test_watchers_are_dealt_to_connections_of_their_own() -> None:
+    for own, expected in ((0, 4 + 4), (7, 4 + 7), (50, 4 + 30)):
+        engine = FastEngine(plan(watchers=30, watch_connections=own), "raft", ["127.0.0.1:1"])
+        assert len(engine.shares[0].net.connections) == expected
+    with pytest.raises(EngineError, match=r"watch\.connections to 7 or more"):
+        FastEngine(plan(watchers=6001, watch_connections=6), "etcd", ["127.0.0.1:1"])
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_open_loop_sends_what_the_schedule_says(null_etcd: str, threads: int) -> None:
     phase = Phase("measure", duration_s=1.0, arrival="constant", rates_ops_s=(1000.0,))

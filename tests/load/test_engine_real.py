@@ -128,6 +128,14 @@ def test_watchers_see_the_puts(fixture: str, request: pytest.FixtureRequest) -> 
     assert 5 * 19 <= events <= 5 * 20 if fixture == "etcd" else 5 <= events <= 5 * 20
 
 
+def test_watchers_on_connections_of_their_own(etcd: RunningTarget) -> None:
+    keys = prefixed("own", count=3)
+    what = plan(keys=keys, preload=3, watchers=30, watched_keys=3, watch_connections=7, clients=2, connections=2)
+    (result,) = prepared(etcd, what, Phase("measure", duration_s=1.0, arrival="constant", rates_ops_s=(20.0,)))
+    puts, events = (int(count) for count in result.completed.sum(axis=0))
+    assert puts == 20 and 10 * 19 <= events <= 10 * 20
+
+
 @pytest.mark.parametrize("fixture", ["etcd", "zookeeper"])
 def test_leases_are_granted_kept_and_revoked(fixture: str, request: pytest.FixtureRequest) -> None:
     target: RunningTarget = request.getfixturevalue(fixture)

@@ -11,7 +11,7 @@ from kvbench.load.grpcio_calls import outcome_of, prepare
 from kvbench.load.grpcio_share import Share
 from kvbench.load.grpcio_timer import Timer
 from kvbench.load.plan import Keys, Operation, Phase, Plan, Values
-from kvbench.load.shares import dealt
+from kvbench.load.shares import dealt, watch_connections
 from kvbench.ops.errors import ErrorCode
 from kvbench.ops.kinds import Kind
 from kvbench.wire.proto import messages
@@ -66,6 +66,17 @@ def test_everything_is_dealt_evenly(total: int, shares: int) -> None:
     parts = [dealt(total, share, shares) for share in range(shares)]
     assert sum(parts) == total
     assert max(parts) - min(parts) <= 1
+
+
+@given(st.integers(0, 300), st.integers(0, 100), st.integers(1, 100), st.integers(1, 8))
+@settings(deadline=None)
+def test_watchers_have_connections_of_their_own(watchers: int, own: int, load: int, shares: int) -> None:
+    plan = Plan((), (), watchers=watchers, watch_connections=own, connections=load)
+    parts = [watch_connections(plan, share, shares) for share in range(shares)]
+    for share, part in enumerate(parts):
+        assert part <= dealt(watchers, share, shares) and (part > 0 or dealt(watchers, share, shares) == 0)
+    wanted = min(own or load, watchers)
+    assert wanted <= sum(parts) <= max(wanted, shares)
 
 
 def test_answers_mean_what_the_operation_asked() -> None:
