@@ -7,6 +7,7 @@ seconds, and, with ``--seconds``, all of them.
 """
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -32,11 +33,12 @@ def snapshots_of(run: Artifact) -> dict[str, list[float]]:
     start_ns = run.phases[PHASE].start_ns
     found: dict[str, list[float]] = {}
     for member, rows in run.resources.groupby("member"):
-        counts = [(t_ns, counters.get(SNAPSHOTS)) for t_ns, counters in zip(rows["t_ns"], rows["counters"], strict=True)]
+        samples = zip(rows["t_ns"], rows["counters"], strict=True)
+        counts = [(t_ns, counters.get(SNAPSHOTS)) for t_ns, counters in samples]
         known = [(t_ns, count) for t_ns, count in counts if count is not None]
         if known:
-            steps = zip(known, known[1:], strict=False)
-            found[str(member)] = [(t_ns - start_ns) / SECOND_NS for (_, before), (t_ns, after) in steps if after > before]
+            rises = [t_ns for (_, before), (t_ns, after) in pairwise(known) if after > before]
+            found[str(member)] = [(t_ns - start_ns) / SECOND_NS for t_ns in rises]
     return found
 
 
@@ -51,7 +53,7 @@ def line_of(run: Artifact) -> dict[str, object]:
         "finished at s": ", ".join(f"{name} {at:.0f}" for name, times in inside.items() for at in times),
         "median": round(median),
         "worst": worst,
-        "worst second": int(seconds.idxmin()),
+        "worst second": int(seconds.to_numpy().argmin()),
         "worst / median": round(worst / median, 2) if median else 0.0,
         "without a success": int((seconds == 0).sum()),
     }

@@ -106,6 +106,8 @@ def of_server(sources: Sources) -> Iterator[Family]:
     yield gauge("kvbench_raft_term", "The current term.", int(figure[Figure.TERM]))
     yield gauge("kvbench_snapshot_index", "Index of the newest snapshot.", int(figure[Figure.SNAPSHOT_INDEX]))
     yield counter("kvbench_snapshots_total", "Snapshots written.", int(counts["snapshots"]))
+    yield counter("kvbench_snapshots_received_total", "Snapshots of other members that replaced this one's state.",
+                  int(counts["snapshots_received"]))  # fmt: skip
     yield gauge("kvbench_alarm_nospace", "1 while the alarm NOSPACE is raised.",
                 int(figure[Figure.ALARMS]) & NOSPACE)  # fmt: skip
 

@@ -18,7 +18,7 @@ RESPONSE_TOO_LARGE = int(StoreError.RESPONSE_TOO_LARGE)
 COMMAND_DONE = int(Question.COMMAND_DONE)
 READY = int(Figure.READY)
 BUSY_SHARE = 4
-"""What part of the arena such requests may hold."""
+"""What part of the arena such requests may hold; a single one may be larger."""
 BUSY_NS = 7_000_000_000
 """How long a request waits for the member to have room for it, or a leader: etcd's time for a request."""
 
@@ -90,8 +90,9 @@ def put_off(server: Any, end: Any, node: Any, number: int, at: int, stop: int, n
     state, pool = server.state[0], end.state[0]["pool"]
     slots = len(server.busy) // BUSY_NUMBERS
     buffer = -1
-    most = len(end.arena) // BUSY_SHARE
-    if state["busy_tail"] - state["busy_head"] < slots and state["busy_bytes"] + stop - at <= most:
+    held = int(state["busy_bytes"])
+    has_room = held == 0 or held + stop - at <= len(end.arena) // BUSY_SHARE
+    if state["busy_tail"] - state["busy_head"] < slots and has_room:
         buffer = grpc_pool.take(pool, end.arena, stop - at)
     if buffer < 0:
         watches.forget(server, end, node.store, number)

@@ -27,7 +27,7 @@ def small_log(segment_bytes: int = 4096, ring_bytes: int = 8192, **changed: int)
 def segments_of(files: dict[int, bytes]) -> list[Segment]:
     """Files as a replay wants them."""
 
-    def reader(content: bytes) -> Callable[[Any], None]:
+    def reader(content: bytes) -> Callable[[Any, int], None]:
         def read(buf: Any, offset: int) -> None:
             buf[:] = np.frombuffer(content, np.uint8)[offset : offset + len(buf)]
 

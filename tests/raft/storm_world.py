@@ -84,6 +84,8 @@ GLOBAL = np.dtype(
 class Storm(NamedTuple):
     """A cluster of up to MEMBERS_MAX in arrays, and what happens to it."""
 
+    cores: tuple[Raft, ...]
+    """By member; their arrays are rows of state, peers, outbox, runs, sizes, reads and pending."""
     globals: npt.NDArray[np.void]
     disks: npt.NDArray[np.void]
     state: npt.NDArray[np.void]
@@ -110,24 +112,27 @@ class Storm(NamedTuple):
     """[index]: what was applied there by whoever was first"""
     asked: npt.NDArray[np.int64]
     """[context % CONTEXTS]: what was committed when the read was asked for"""
-    leaders: npt.NDArray[np.int64]
-    committed: npt.NDArray[np.int64]
-    seen: npt.NDArray[np.void]
+    witness: Witness
 
 
 def new_storm() -> Storm:
     """Arrays for any schedule."""
     n = MEMBERS_MAX
+    state, peers, outbox = np.zeros(n, RAFT), np.zeros((n, MEMBERS_MAX), PEER), np.zeros((n, 9), MESSAGE)
+    runs, sizes = np.zeros((n, 24), TERM_RUN), np.zeros((n, 32), np.int64)
+    reads, pending = np.zeros((n, 4), READ), np.zeros((n, 4), READ)
+    rows = zip(state.reshape(n, 1), peers, outbox, runs, sizes, reads, pending, strict=True)
     return Storm(
+        cores=tuple(Raft(*row) for row in rows),
         globals=np.zeros(1, GLOBAL),
         disks=np.zeros(n, DISK),
-        state=np.zeros(n, RAFT),
-        peers=np.zeros((n, MEMBERS_MAX), PEER),
-        outbox=np.zeros((n, 9), MESSAGE),
-        runs=np.zeros((n, 24), TERM_RUN),
-        sizes=np.zeros((n, 32), np.int64),
-        reads=np.zeros((n, 4), READ),
-        pending=np.zeros((n, 4), READ),
+        state=state,
+        peers=peers,
+        outbox=outbox,
+        runs=runs,
+        sizes=sizes,
+        reads=reads,
+        pending=pending,
         log=np.zeros((n, INDEXES), np.int64),
         disk_log=np.zeros((n, INDEXES), np.int64),
         disk_terms=np.zeros((n, INDEXES), np.int64),
@@ -139,24 +144,14 @@ def new_storm() -> Storm:
         cuts=np.zeros((n, n), np.int64),
         applied=np.zeros(INDEXES, np.int64),
         asked=np.zeros(CONTEXTS, np.int64),
-        leaders=np.zeros(TERMS, np.int64),
-        committed=np.zeros(INDEXES, np.int64),
-        seen=np.zeros(n, SEEN),
+        witness=Witness(np.zeros(TERMS, np.int64), np.zeros(INDEXES, np.int64), np.zeros(n, SEEN)),
     )
 
 
 @kernel
 def core_of(storm: Any, place: int) -> Any:
     """A member's core."""
-    return Raft(
-        storm.state[place : place + 1],
-        storm.peers[place],
-        storm.outbox[place],
-        storm.runs[place],
-        storm.sizes[place],
-        storm.reads[place],
-        storm.pending[place],
-    )
+    return storm.cores[place]
 
 
 @kernel
@@ -241,9 +236,9 @@ def begin(storm: Any, members: int, seed: int) -> None:
     world["lag"] = 1 + below(storm, 4)
     for index in range(INDEXES):
         storm.applied[index] = 0
-        storm.committed[index] = NONE
+        storm.witness.committed[index] = NONE
     for term in range(TERMS):
-        storm.leaders[term] = NONE
+        storm.witness.leaders[term] = NONE
     for place in range(members):
         disk = storm.disks[place]
         disk["boot"] = 0
@@ -252,7 +247,7 @@ def begin(storm: Any, members: int, seed: int) -> None:
         disk["base"] = 0
         disk["base_term"] = 0
         disk["last"] = 0
-        storm.seen[place]["boot"] = 0
+        storm.witness.seen[place]["boot"] = 0
         storm.state[place]["rng_counter"] = 0
         for other in range(members):
             storm.cuts[place, other] = 0
@@ -346,7 +341,7 @@ def turn(storm: Any, raft: Any, place: int) -> int:
     if code == 0:
         code = invariants.violation(raft)
     if code == 0:
-        code = invariants.witness(raft, Witness(storm.leaders, storm.committed, storm.seen))
+        code = invariants.witness(raft, storm.witness)
     return code
 
 
