@@ -104,7 +104,7 @@ def agree(members: Members) -> None:
     last = members.put(members.leader(), b"last")
 
     def has_all(side: Side) -> bool:
-        return bool(side.raw(methods.HASH_KV, messages.HashKVRequest()).header.revision >= last)
+        return bool(side.raw(methods.STATUS, messages.StatusRequest()).header.revision >= last)
 
     wait_until(lambda: all(has_all(side) for side in members.sides), "all")
     assert len(set(members.hashes(last))) == 1
