@@ -166,18 +166,9 @@ def own_bytes_max(config: NodeConfig) -> int:
     return config.uncommitted_bytes_max - (config.members - 1) * config.forward_bytes_max
 
 
-def new_node(config: NodeConfig) -> Node:
-    """A member with nothing in it; then ``recovery.begin``. Raises ValueError when limits contradict each other."""
-    payload_bytes_max = PREFIX_BYTES + config.request_bytes_max
-    entries_bytes = max(config.message_bytes_max, payload_bytes_max)
-    frame_bytes_max = FRAME_BYTES_MIN + entries_bytes + entries_bytes // 8
-    if config.outbox_bytes < frame_bytes_max or config.outbox_bytes < FRAME_BYTES_MIN + config.piece_bytes:
-        raise ValueError(f"an outbox of {config.outbox_bytes} bytes does not hold the largest frame")
-    if config.uncommitted_bytes_max + 2 * payload_bytes_max > config.ring_bytes:
-        raise ValueError(f"{config.ring_bytes} bytes of log in memory do not hold what may be uncommitted")
-    if own_bytes_max(config) < config.request_bytes_max:
-        raise ValueError(f"{config.uncommitted_bytes_max} bytes of uncommitted log do not hold what others forward")
-    raft = new_raft(
+def raft_of(config: NodeConfig) -> Raft:
+    """The core, with an empty log. Raises ValueError for bad limits."""
+    return new_raft(
         config.member,
         config.members,
         config.seed,
@@ -190,17 +181,35 @@ def new_node(config: NodeConfig) -> Node:
         runs=config.raft_runs,
         sizes=config.raft_sizes,
     )
-    log = new_log(
+
+
+def log_of(config: NodeConfig) -> Log:
+    """The log, with nothing in it. Raises ValueError for bad limits."""
+    return new_log(
         config.cluster_id,
         config.member_ids[config.member],
         segment_bytes=config.segment_bytes,
         ring_bytes=config.ring_bytes,
-        payload_bytes_max=payload_bytes_max,
+        payload_bytes_max=PREFIX_BYTES + config.request_bytes_max,
         entries=config.entries,
         segments=config.segments,
         landmarks=config.landmarks,
         landmark_bytes=config.landmark_bytes,
     )
+
+
+def new_node(config: NodeConfig) -> Node:
+    """A member with nothing in it; then ``recovery.begin``. Raises ValueError when limits contradict each other."""
+    payload_bytes_max = PREFIX_BYTES + config.request_bytes_max
+    entries_bytes = max(config.message_bytes_max, payload_bytes_max)
+    frame_bytes_max = FRAME_BYTES_MIN + entries_bytes + entries_bytes // 8
+    if config.outbox_bytes < frame_bytes_max or config.outbox_bytes < FRAME_BYTES_MIN + config.piece_bytes:
+        raise ValueError(f"an outbox of {config.outbox_bytes} bytes does not hold the largest frame")
+    if config.uncommitted_bytes_max + 2 * payload_bytes_max > config.ring_bytes:
+        raise ValueError(f"{config.ring_bytes} bytes of log in memory do not hold what may be uncommitted")
+    if own_bytes_max(config) < config.request_bytes_max:
+        raise ValueError(f"{config.uncommitted_bytes_max} bytes of uncommitted log do not hold what others forward")
+    raft, log = raft_of(config), log_of(config)
     store = new_store(
         arena_bytes_of(config),
         config.keys_max,

@@ -175,6 +175,7 @@ class RareCalls:
         numbers(asked.message, ())
 
         def done(code: int, values: tuple[int, int, int]) -> None:
+            """The member has one: ``values`` are its index and its file's size."""
             self._snapshots -= 1
             if code < 0:
                 self._refuse(asked, code)
