@@ -59,8 +59,8 @@ class Side:
         self._streams: list[WatchStream] = []
 
     def raw(self, method: Method, request: Any) -> Any:
-        """The response itself. Raises grpc.RpcError."""
-        return _of(self.channel.unary_unary, method)(request, timeout=PATIENCE_S)
+        """The response itself, once there is a connection. Raises grpc.RpcError."""
+        return _of(self.channel.unary_unary, method)(request, timeout=PATIENCE_S, wait_for_ready=True)
 
     def ask(self, method: Method, request: Any) -> Answer:
         """A call of one request and one response."""

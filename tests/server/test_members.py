@@ -101,7 +101,8 @@ def write_much(members: Members, place: int, small: int) -> list[int]:
 
 def agree(members: Members) -> None:
     """All members have applied the same, and it hashes alike."""
-    last = members.put(members.leader(), b"last")
+    put = messages.PutRequest(key=b"last")
+    last = members.sides[members.leader()].raw(methods.PUT, put).header.revision
 
     def has_all(side: Side) -> bool:
         return bool(side.raw(methods.STATUS, messages.StatusRequest()).header.revision >= last)
@@ -122,6 +123,22 @@ def test_a_member_left_behind_catches_up_by_a_snapshot(tmp_path: Path) -> None:
         wait_until(lambda: members.metric(behind, "kvbench_snapshots_received_total") >= 1, "a snapshot")
         agree(members)
         watched = Watched(members.sides[behind], first)
+        watched.expect(revisions)
+
+
+def test_watchers_of_a_member_that_a_snapshot_overtakes_miss_nothing(tmp_path: Path) -> None:
+    """It is silent while the others forget what it lacks; then a snapshot replaces the state under its watchers."""
+    with closing(Members(tmp_path, 3, snapshots=400)) as members:
+        leader = members.leader()
+        behind = (leader + 1) % 3
+        revisions = [members.put(behind, PREFIX + b"%d" % number) for number in range(5)]
+        watched = Watched(members.sides[behind], revisions[0])
+        watched.expect(revisions)
+        members.pause(behind)
+        revisions += write_much(members, leader, 10)
+        members.resume(behind)
+        wait_until(lambda: members.metric(behind, "kvbench_snapshots_received_total") >= 1, "a snapshot")
+        agree(members)
         watched.expect(revisions)
 
 
